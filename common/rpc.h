@@ -1,0 +1,46 @@
+/* rpc: calls to a service of any number of instances: discovery + one bus peer per instance +
+ * least-outstanding choice. Instances are named by their base address, which every caller sees
+ * alike, so it is also the key for rendezvous hashing. */
+#ifndef PIPIT_COMMON_RPC_H
+#define PIPIT_COMMON_RPC_H
+
+#include "common/bus.h"
+#include "common/discovery.h"
+
+struct rpc;
+struct rpc_peer {
+    const char *address;   /* base address; the instance's name */
+    struct bus_peer *peer;
+    bool up;
+    void *user;            /* the owner's per-instance state; NULL at first */
+};
+struct rpc_config {
+    const char *specification; /* see discovery.h */
+    uint32_t contexts;         /* calls in flight per instance */
+    uint64_t timeout_us;       /* per call */
+    /* Any may be NULL. On the loop's thread. `removed` comes after all its calls ended. */
+    void (*on_peer_added)(struct rpc_peer *peer, void *user);
+    void (*on_peer_state)(struct rpc_peer *peer, void *user);
+    void (*on_peer_removed)(struct rpc_peer *peer, void *user);
+    void *user;
+};
+enum err rpc_create(struct loop *loop, struct bus *bus, const struct rpc_config *config,
+                    struct rpc **out) MUST_CHECK;
+void rpc_destroy(struct rpc **rpc);
+/* Current instances, sorted by address; valid until the loop turns. */
+size_t rpc_peers(struct rpc *rpc, struct rpc_peer *const **peers);
+/* True when at least one instance is up. Any thread. */
+bool rpc_available(struct rpc *rpc);
+/* Calls the instance with the fewest calls outstanding. Errors and on_reply as bus_call. */
+enum err rpc_call(struct rpc *rpc, const void *bytes, size_t count, bus_reply_fn on_reply,
+                  void *user) MUST_CHECK;
+enum err rpc_call_peer(struct rpc *rpc, struct rpc_peer *peer, const void *bytes, size_t count,
+                       bus_reply_fn on_reply, void *user) MUST_CHECK;
+/* The blocking form for worker threads (never on a loop's thread): appends the reply to `reply`.
+ * Waits up to the time-out for an instance to come up. A call whose outcome is unknown is not
+ * repeated here. */
+enum err rpc_call_wait(struct rpc *rpc, const void *bytes, size_t count, struct buf *reply) MUST_CHECK;
+/* Rendezvous (highest random weight) choice among the instances that are up; NULL when none is. */
+struct rpc_peer *rpc_owner(struct rpc *rpc, const void *key, size_t key_bytes);
+
+#endif

@@ -1,0 +1,44 @@
+/* stream: numbered publications that notice loss. A publisher numbers each topic's messages
+ * (boot_id, topic, stream_seq) and sends a heartbeat with the last number each second; a subscriber
+ * reports a gap, a new boot id or silence once, keeps delivering what arrives, and its owner repairs
+ * by asking (REQ). One module serves deliveries, membership changes and revocations.
+ *
+ * Frame, big-endian: topic u64 | boot_id u64 | stream_seq u64 | payload. A heartbeat has no payload
+ * and carries the topic's last stream_seq. Topic 0 is for everybody. */
+#ifndef PIPIT_COMMON_STREAM_H
+#define PIPIT_COMMON_STREAM_H
+
+#include "common/bus.h"
+
+#define STREAM_TOPIC_ALL 0u
+#define STREAM_HEARTBEAT_US 1000000u
+#define STREAM_SILENCE_US 3000000u /* three missed heartbeats */
+
+struct stream_publisher;
+/* topics_max bounds the topics known at once. Listens on url. boot_id is random per creation. */
+enum err stream_publisher_create(struct loop *loop, struct bus *bus, const char *url,
+                                 size_t topics_max, struct stream_publisher **out) MUST_CHECK;
+void stream_publisher_destroy(struct stream_publisher **publisher);
+uint64_t stream_publisher_boot_id(const struct stream_publisher *publisher);
+/* Begins heartbeats for a topic (idempotent); ERR_FULL. Topic 0 is always open. */
+enum err stream_topic_open(struct stream_publisher *publisher, uint64_t topic) MUST_CHECK;
+void stream_topic_close(struct stream_publisher *publisher, uint64_t topic);
+/* Numbers and publishes; on an error the number is used up, so subscribers notice. */
+enum err stream_publish(struct stream_publisher *publisher, uint64_t topic, const void *payload,
+                        size_t bytes) MUST_CHECK;
+
+enum stream_trouble { STREAM_GAP, STREAM_NEW_BOOT, STREAM_SILENT };
+struct stream_subscriber;
+typedef void (*stream_message_fn)(const uint8_t *payload, size_t bytes, void *user);
+/* Called before the first message after the trouble. The first contact with a publisher counts as
+ * STREAM_NEW_BOOT too: whatever came before it is unknown. STREAM_SILENT is reported once per silence
+ * and the connection is dialled afresh. */
+typedef void (*stream_trouble_fn)(enum stream_trouble trouble, uint64_t boot_id, void *user);
+/* Subscribes to topic (and to nothing else; 0 = the broadcast topic). */
+enum err stream_subscriber_create(struct loop *loop, struct bus *bus, const char *url, uint64_t topic,
+                                  stream_message_fn on_message, stream_trouble_fn on_trouble,
+                                  void *user, struct stream_subscriber **out) MUST_CHECK;
+void stream_subscriber_destroy(struct stream_subscriber **subscriber);
+bool stream_subscriber_live(const struct stream_subscriber *subscriber); /* heard within 3 s */
+
+#endif
