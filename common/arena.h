@@ -17,12 +17,13 @@ struct arena {
 
 /* Prepares an empty arena; takes memory with the first allocation. cap_bytes bounds all blocks. */
 void arena_init(struct arena *arena, size_t block_bytes, size_t cap_bytes);
-/* 16-byte aligned memory that lives until the next reset; NULL when the cap or the heap is exhausted
- * (the arena stays usable). Not zeroed. */
+/* 16-byte aligned memory that lives until the next reset; NULL when the cap or the heap is
+ * exhausted (the arena stays usable). Not zeroed. */
 void *arena_alloc(struct arena *arena, size_t bytes) __attribute__((warn_unused_result));
-/* Copies bytes and appends a NUL. */
+/* Copies bytes and appends a NUL; NULL as arena_alloc. */
 char *arena_copy(struct arena *arena, const void *bytes, size_t count);
-/* Forgets all allocations; keeps the first block, returns the others to the heap. */
+/* Forgets all allocations; keeps the first block unless it was made for one allocation larger than
+ * block_bytes, returns the others to the heap. */
 void arena_reset(struct arena *arena);
 void arena_finish(struct arena *arena);
 

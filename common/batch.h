@@ -1,5 +1,6 @@
-/* batch: when to send a batch to a peer. Self-clocking: at once when nothing is in flight, otherwise
- * when the flight returns, the batch is full, or the oldest entry has waited long enough. */
+/* batch: when to send a batch to a peer. Self-clocking: at once when nothing is in flight,
+ * otherwise when the flight returns, the batch is full, or the oldest entry has waited long enough.
+ */
 #ifndef PIPIT_COMMON_BATCH_H
 #define PIPIT_COMMON_BATCH_H
 
@@ -14,9 +15,9 @@
  * a 0.5 ms window lowers p99 at high rates. */
 
 struct batch {
-    size_t count, bytes;  /* collected and not yet sent */
-    uint64_t oldest_us;   /* when the first of them came */
-    uint32_t flights;     /* sent and not yet answered */
+    size_t count, bytes; /* collected and not yet sent */
+    uint64_t oldest_us;  /* when the first of them came */
+    uint32_t flights;    /* sent and not yet answered */
 };
 void batch_add(struct batch *batch, size_t bytes, uint64_t now_us);
 /* True when the collected entries should be sent now. */

@@ -9,8 +9,8 @@ uint64_t clock_mono_us(void);
 /* Unix time in milliseconds (UTC); may step. Any thread. */
 uint64_t clock_wall_ms(void);
 
-/* Tests: freezes both clocks at the given values (before threads start); clock_fake_advance_us moves
- * both; clock_fake_off returns to real time. */
+/* Tests: freezes both clocks at the given values (before threads start); clock_fake_advance_us
+ * moves both; clock_fake_off returns to real time. */
 void clock_fake_on(uint64_t mono_us, uint64_t wall_ms);
 void clock_fake_advance_us(uint64_t us);
 void clock_fake_off(void);

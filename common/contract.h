@@ -4,6 +4,8 @@
 #ifndef PIPIT_COMMON_CONTRACT_H
 #define PIPIT_COMMON_CONTRACT_H
 
+#include <stddef.h>
+
 #define CONTRACT(condition)                                                                        \
     do {                                                                                           \
         if (__builtin_expect(!(condition), 0)) {                                                   \
@@ -12,7 +14,7 @@
     } while (0)
 
 /* Recovers the struct that embeds `member` from a pointer to that member. */
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
 _Noreturn void contract_failed(const char *condition, const char *file, int line);
 

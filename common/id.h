@@ -9,7 +9,9 @@
 #define ID_UUID_BYTES 16
 #define ID_UUID_TEXT_BYTES 37 /* 8-4-4-4-12 lower-case hex and NUL */
 
-/* New UUIDv7 for wall_ms; monotonic within a thread for equal milliseconds. Any thread. */
+/* New UUIDv7 for wall_ms; monotonic within a thread for equal milliseconds: rand_a counts up from a
+ * random start, and when it is used up the time field runs ahead by one. Any thread.
+ * Source: RFC 9562 section 6.2, method 1 and "counter rollover". */
 void id_uuid7_make(uint64_t wall_ms, uint8_t uuid[ID_UUID_BYTES]);
 /* Accepts exactly 36 characters, either case, and only version 7 with the RFC variant: else
  * ERR_INVALID. */

@@ -1,4 +1,5 @@
-/* list: intrusive doubly linked list; a node is on at most one list; never allocates, never fails. */
+/* list: intrusive doubly linked list; a node is on at most one list; never allocates, never fails.
+ */
 #ifndef PIPIT_COMMON_LIST_H
 #define PIPIT_COMMON_LIST_H
 

@@ -11,7 +11,8 @@ struct rate_bucket {
 /* A bucket starts full. now_us is clock_mono_us. */
 void rate_init(struct rate_bucket *bucket, uint32_t burst, uint64_t now_us);
 /* Takes one token and returns 0, or takes none and returns the microseconds until there is one.
- * per_second 0 means unlimited. */
+ * per_second 0 means unlimited; burst 0 counts as 1. A smaller burst than before (a reload) takes
+ * effect at once. */
 uint64_t rate_take(struct rate_bucket *bucket, uint32_t per_second, uint32_t burst,
                    uint64_t now_us);
 
