@@ -1,0 +1,47 @@
+# Front doors. `make run` starts Pipit on this machine; `make test` runs every test. CMake builds.
+SHELL := /bin/bash
+BUILD ?= build
+SANITIZE ?=
+# make run: ports and data folder
+DATA ?= var
+HTTP_PORT ?= 8080
+WS_PORT ?= 8083
+MQTT_PORT ?= 1883
+OPS_PORT ?= 9461
+LISTEN ?= 0.0.0.0
+export DATA HTTP_PORT WS_PORT MQTT_PORT OPS_PORT LISTEN BUILD SANITIZE
+
+.PHONY: run test build unit conformance integration fuzz checks format docs clean help
+
+help:
+	@echo "make run     build and start the four services here (DATA=var HTTP_PORT=8080 WS_PORT=8083"
+	@echo "             MQTT_PORT=1883 OPS_PORT=9461 LISTEN=0.0.0.0)"
+	@echo "make test    install what tests need and run all of them (SANITIZE=address or thread)"
+	@echo "             parts: make unit conformance integration fuzz checks"
+	@echo "make build   build into $(BUILD)/;  make format;  make docs;  make clean"
+
+run:
+	@scripts/install-packages.sh run
+	@scripts/build.sh
+	@exec scripts/run.sh
+
+build:
+	@scripts/install-packages.sh run
+	@scripts/build.sh
+
+test:
+	@scripts/install-packages.sh test
+	@exec scripts/test.sh all
+
+unit conformance integration fuzz checks:
+	@scripts/install-packages.sh test
+	@exec scripts/test.sh $@
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format-19 -i
+
+docs: build
+	@scripts/generate-docs.sh
+
+clean:
+	rm -rf build build-*
