@@ -21,22 +21,23 @@ struct conf_row {
     const char *section; /* INI section: "storage" */
     const char *key;     /* "data_dir": environment PIPIT_STORAGE_DATA_DIR */
     enum conf_type type;
-    size_t offset;         /* of the member in the service's settings struct */
-    const char *fallback;  /* the default as text; NULL = required */
-    const char *unit_min;  /* smallest value as text in the same notation, or NULL */
-    const char *unit_max;  /* largest, or NULL */
-    const char *help;      /* one sentence: what it does, when to change it */
+    size_t offset;        /* of the member in the service's settings struct */
+    const char *fallback; /* the default as text; NULL = required */
+    const char *unit_min; /* smallest value as text in the same notation, or NULL */
+    const char *unit_max; /* largest, or NULL */
+    const char *help;     /* one sentence: what it does, when to change it */
 };
 struct conf;
 
-/* Fills `settings` from the rows. file NULL = none. Rows of sections that belong to other services in
- * a shared INI file are skipped when their section is listed in `foreign` (NULL-terminated), and
- * environment variables PIPIT_<FOREIGN>_* likewise; PIPIT_* variables that match no row and no foreign
- * section are refused. On failure `problem` says in one line what and where ("pipit.ini:12: unknown
- * key [storage] dta_dir; did you mean data_dir?") and settings are unspecified. Values live until
- * conf_destroy. */
+/* Fills `settings` from the rows. file NULL = none. Rows of sections that belong to other services
+ * in a shared INI file are skipped when their section is listed in `foreign` (NULL-terminated), and
+ * environment variables PIPIT_<FOREIGN>_* likewise; PIPIT_* variables that match no row and no
+ * foreign section are refused. On failure `problem` says in one line what and where ("pipit.ini:12:
+ * unknown key [storage] dta_dir; did you mean data_dir?") and settings are unspecified. Values live
+ * until conf_destroy. */
 enum err conf_load(const struct conf_row *rows, size_t row_count, const char *const *foreign,
-                   const char *file, void *settings, struct conf **out, struct buf *problem) MUST_CHECK;
+                   const char *file, void *settings, struct conf **out,
+                   struct buf *problem) MUST_CHECK;
 void conf_destroy(struct conf **conf);
 /* "[section]\nkey = value  # default|file:line|environment" for each row. */
 enum err conf_print(const struct conf *conf, struct buf *out) MUST_CHECK;
