@@ -9,11 +9,12 @@
 
 /* First members of every service's settings struct; their rows are SERVICE_CONF_ROWS(type). */
 struct service_settings {
-    const char *log_level;   /* error warn info debug */
-    const char *log_format;  /* logfmt json */
-    const char *ops_listen;  /* operations port */
-    uint64_t drain_us;       /* SIGTERM: at most this long until exit */
+    const char *log_level;  /* error warn info debug */
+    const char *log_format; /* logfmt json */
+    const char *ops_listen; /* operations port */
+    uint64_t drain_us;      /* SIGTERM: at most this long until exit */
 };
+/* clang-format off */
 #define SERVICE_CONF_ROWS(section, settings_type, ops_default)                                     \
     {section, "log_level", CONF_TEXT, offsetof(settings_type, service.log_level), "info", NULL,    \
      NULL, "Least severe level that is logged: error, warn, info or debug."},                      \
@@ -23,6 +24,7 @@ struct service_settings {
      NULL, NULL, "Address of /livez, /readyz and /metrics; keep it off the public network."},      \
     {section, "drain", CONF_DURATION, offsetof(settings_type, service.drain_us), "10s", "0ms",     \
      "10m", "After SIGTERM: time to flush and tell clients before the process exits."}
+/* clang-format on */
 
 struct service {
     struct loop *loop; /* main thread */
@@ -31,10 +33,10 @@ struct service {
     void *state; /* the service's own */
 };
 struct service_definition {
-    const char *name;                /* "storage": also the INI section and the log's module */
+    const char *name; /* "storage": also the INI section and the log's module */
     const struct conf_row *rows;
     size_t row_count;
-    void *settings;                  /* struct that begins with struct service_settings service */
+    void *settings; /* struct that begins with struct service_settings service */
     /* Builds everything; sets service->state. Failure: fills `problem` with one line that says what
      * to do; the process exits 1. */
     enum err (*start)(struct service *service, struct buf *problem);
@@ -45,12 +47,18 @@ struct service_definition {
     void (*reload)(struct service *service);
     /* Frees everything (leak-checked in tests); may be NULL. */
     void (*stop)(struct service *service);
+    /* Registers every metric of the service without any other effect: called before start, and
+     * alone for --describe-metrics. May be NULL: then only metrics that start registers exist. */
+    void (*register_metrics)(void);
 };
 
 /* main() of every service: handles --config FILE, --print-config, --describe-config,
  * --describe-metrics, --version, --help; ignores SIGPIPE; runs the loop. Returns the exit status: 0
- * clean, 1 start failed, 2 usage. */
+ * clean, 1 start failed, 2 usage. A drain that is cut short (a second signal, or settings.drain is
+ * over, also while stop() or the libraries' exit handlers hang) ends the process with 3. Signals
+ * are blocked before any thread starts. Call once, on the main thread. */
 int service_main(const struct service_definition *definition, int argc, char **argv);
+/* The drain is done: the loop ends after this turn. Any thread. */
 void service_stopped(struct service *service);
 /* For unrecoverable failures (a failed fsync): logs, stops acknowledging by leaving at once through
  * _exit(70). Any thread. */
