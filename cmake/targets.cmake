@@ -95,3 +95,10 @@ function(pipit_fuzz_targets)
     set_target_properties(${stem} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
   endforeach()
 endfunction()
+
+# The load generator: a client of the public protocols; it shares nothing but common/ with the services.
+function(pipit_load_generator)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/loadtest/*.c)
+  add_executable(pipit-load ${sources})
+  target_link_libraries(pipit-load PRIVATE pipit_common)
+endfunction()
