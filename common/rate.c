@@ -2,8 +2,8 @@
  *
  * One bucket sits in every session and every address record, so it is two integers and no timer. At
  * `per_second` tokens a second a bucket gains exactly per_second micro-tokens each microsecond, so
- * nothing is rounded away however often it is asked. Elapsed time is compared with the time to fill
- * before it is multiplied, so a bucket that slept for years cannot overflow. */
+ * below the burst nothing is rounded away however often it is asked. Elapsed time is compared with
+ * the time to fill before it is multiplied, so a bucket that slept for years cannot overflow. */
 #include "common/rate.h"
 
 #define RATE_TOKEN 1000000u /* micro-tokens */
