@@ -9,8 +9,8 @@
 
 struct json_writer {
     struct buf *buf;
-    uint8_t *room;     /* where this document starts */
-    size_t used, held; /* bytes written, bytes reserved */
+    uint8_t *chunk, *at, *limit; /* room reserved in the buffer; chunk..at is written */
+    size_t mark_bytes;           /* length of the buffer before this document */
     enum err error;
     bool comma; /* a value precedes at this level */
 };
@@ -20,11 +20,9 @@ struct json_writer {
 void json_write_begin(struct json_writer *writer, struct buf *buf, size_t expected_bytes);
 /* Commits. ERR_NO_MEMORY, ERR_TOO_LARGE (the buffer's cap): the buffer's content is as before. */
 enum err json_write_end(struct json_writer *writer) MUST_CHECK;
-/* Bytes written so far. A document may be cut back to a former size at the same nesting level
- * (a page that became too long); comma must be what writer->comma was then. */
-static inline size_t json_write_bytes(const struct json_writer *writer) {
-    return writer->used;
-}
+/* Bytes written so far. A document may be cut back to a former size at the same nesting level (a
+ * page that became too long); comma must be what writer->comma was then. */
+size_t json_write_bytes(const struct json_writer *writer);
 void json_write_cut(struct json_writer *writer, size_t bytes, bool comma);
 
 void json_write_open(struct json_writer *writer);        /* { */

@@ -43,8 +43,9 @@
 #define LIMIT_CLOSE_REASON_BYTES 123 /* RFC 6455 section 5.5: control payload <= 125 */
 
 /* --- MQTT ---------------------------------------------------------------------------------- */
-#define LIMIT_MQTT_PACKET_BYTES 131072 /* default: a frame and its MQTT 5 properties, twice over   \
-                                        */
+#define LIMIT_MQTT_PACKET_BYTES                                                                    \
+    131072 /* default: a frame and its MQTT 5 properties, twice over                               \
+            */
 #define LIMIT_MQTT_LOGIN_PACKET_BYTES 16384   /* CONNECT: token, client id, a will */
 #define LIMIT_MQTT_TOPIC_BYTES 512            /* home automation stays below 200 */
 #define LIMIT_MQTT_TOPIC_LEVELS 16            /* bounds matching; CVE-2023-28366 class */
