@@ -46,6 +46,8 @@ void support_capture_begin(int fd) {
     saved_fd = dup(fd);
     memory_fd = memfd_create("capture", MFD_CLOEXEC);
     assert_true(saved_fd >= 0 && memory_fd >= 0);
+    /* The kernel does not guard a memfd's position between threads; appending is atomic. */
+    assert_int_equal(fcntl(memory_fd, F_SETFL, O_APPEND), 0);
     assert_int_equal(dup2(memory_fd, fd), fd);
 }
 
