@@ -166,12 +166,25 @@ static enum err split(const char *token, size_t token_bytes, struct parts *parts
     return ERR_OK;
 }
 
+static bool in_alphabet(const char *text, size_t text_bytes) {
+    for (size_t i = 0; i < text_bytes; i++) {
+        char character = text[i];
+        if (!((character >= 'A' && character <= 'Z') || (character >= 'a' && character <= 'z') ||
+              (character >= '0' && character <= '9') || character == '-' || character == '_')) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* base64url without padding, canonical: unused bits must be zero, or one token had many spellings.
- */
+ * The alphabet is checked here because libsodium 1.0.18 takes the byte 0xdf for '_' (found by
+ * flipping every bit of a token). */
 static enum err decode(const char *text, size_t text_bytes, uint8_t *out, size_t out_max,
                        size_t *out_bytes) {
     const char *end = NULL;
-    if (sodium_base642bin(out, out_max, text, text_bytes, NULL, out_bytes, &end,
+    if (!in_alphabet(text, text_bytes) ||
+        sodium_base642bin(out, out_max, text, text_bytes, NULL, out_bytes, &end,
                           sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         end != text + text_bytes) {
         return ERR_INVALID;
