@@ -1,0 +1,65 @@
+/* submit: one SubmitBatch request from its arrival to its answer, and the messages in it. */
+#ifndef PIPIT_ROUTING_SUBMIT_H
+#define PIPIT_ROUTING_SUBMIT_H
+
+#include "proto/limits.h"
+#include "proto/submit.pb-c.h"
+#include "services/routing/state.h"
+
+struct conversation;
+
+/* One request. Lives until its answer is sent: everything below points into its arena. */
+struct submit_batch {
+    struct list_node node; /* pool, or fanout's list of answers of this turn */
+    struct bus_request *request;
+    struct arena arena;
+    const Pipit__SubmitBatch *message;
+    Pipit__SubmitResult **results; /* one per submit, in order */
+    size_t unresolved;
+    size_t body_bytes;
+    uint64_t received_us;
+};
+
+/* One message on its way. It is on exactly one list of its conversation (inbox, queue, flight or
+ * stored) until submit_resolve. */
+struct pending {
+    struct list_node node;
+    struct routing *routing;
+    struct submit_batch *batch;
+    const Pipit__Submit *submit;
+    Pipit__SubmitResult *result;
+    struct conversation *conversation; /* NULL before admission */
+    uint64_t seq, ts_ms;
+    bool origin_checked;
+    bool target_checked; /* the three below are filled in */
+    bool target_own;
+    bool target_found;
+    Pipit__MessageKind target_kind;
+};
+
+/* How a submit ended. */
+struct submit_outcome {
+    enum reason reason;
+    uint64_t seq, ts_ms;
+    uint32_t retry_ms;
+    bool replay;
+};
+
+struct submits;
+enum err submits_create(struct routing *routing, struct submits **out) MUST_CHECK;
+void submits_destroy(struct submits **submits); /* all batches answered */
+/* Reads a SubmitBatch: hands signals, marks and submits on; the answer follows when all submits are
+ * resolved. */
+void submit_receive(struct routing *routing, struct bus_request *request, const uint8_t *body,
+                    size_t body_bytes);
+/* Ends a pending submit; it must be on no list. Its memory may be gone at the end of the turn. */
+void submit_resolve(struct pending *pending, const struct submit_outcome *outcome);
+void submit_refuse(struct pending *pending, enum reason reason);
+/* Counts a pending submit as waiting in a conversation; false when the total is at its limit. */
+bool submit_enter(struct pending *pending, struct conversation *conversation);
+/* After the answer was sent: the batch goes back to the pool. */
+void submit_release(struct routing *routing, struct submit_batch *batch);
+size_t submits_open(const struct submits *submits);    /* batches not yet answered */
+size_t submits_pending(const struct submits *submits); /* messages in conversations */
+
+#endif
