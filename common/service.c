@@ -76,18 +76,54 @@ static int describe_config(const struct service_definition *definition) {
     return finish_output(&out, conf_describe(definition->rows, definition->row_count, &out));
 }
 
-static void register_metrics(const struct service_definition *definition) {
-    metrics_register_process(PIPIT_VERSION, PIPIT_COMMIT);
+static void register_metrics(const struct service_definition *definition, const char *version,
+                             const char *commit) {
+    metrics_register_process(version, commit);
     if (definition->register_metrics != NULL) {
         definition->register_metrics();
     }
 }
 
+/* One field of "name\ttype\thelp\tlabels\n" as a cell; *line moves behind the field. */
+static enum err put_cell(struct buf *out, const char **line, const char *quote) {
+    size_t length = strcspn(*line, "\t\n");
+    const char *marks = length > 0 ? quote : "";
+    enum err error = buf_append_format(out, "| %s%.*s%s ", marks, (int)length, *line, marks);
+    *line += length + ((*line)[length] == '\t' ? 1 : 0);
+    return error;
+}
+
+static enum err put_metrics_table(struct buf *out, const char *lines) {
+    static const char *const quotes[] = {"`", "", "", "`"};
+    enum err error =
+        buf_append_text(out, "| Metric | Type | Meaning | Labels |\n|---|---|---|---|\n");
+    for (const char *at = lines; *at != '\0' && error == ERR_OK; at++) {
+        for (size_t i = 0; i < 4 && error == ERR_OK; i++) {
+            error = put_cell(out, &at, quotes[i]);
+        }
+        if (error == ERR_OK) {
+            error = buf_append_text(out, "|\n");
+        }
+    }
+    return error;
+}
+
+/* As Markdown, and without what differs from build to build: the page is checked in. */
 static int describe_metrics(const struct service_definition *definition) {
+    struct buf lines;
     struct buf out;
+    buf_init(&lines, SERVICE_OUTPUT_BYTES);
     buf_init(&out, SERVICE_OUTPUT_BYTES);
-    register_metrics(definition);
-    return finish_output(&out, metrics_describe(&out));
+    register_metrics(definition, "...", "...");
+    enum err error = metrics_describe(&lines);
+    if (error == ERR_OK) {
+        error = buf_append(&lines, "", 1);
+    }
+    if (error == ERR_OK) {
+        error = put_metrics_table(&out, (const char *)buf_data(&lines));
+    }
+    buf_finish(&lines);
+    return finish_output(&out, error);
 }
 
 /* --- settings and log */
@@ -227,7 +263,7 @@ static enum err start(struct process *process, struct buf *problem) {
     if (error != ERR_OK) {
         return error;
     }
-    register_metrics(process->definition);
+    register_metrics(process->definition, PIPIT_VERSION, PIPIT_COMMIT);
     error = ops_create(process->service.loop, settings->ops_listen, &process->service.ops);
     if (error != ERR_OK) {
         enum err said =
