@@ -28,7 +28,7 @@ static bool grow(struct json_writer *writer, size_t count) {
     size_t wanted = count > CHUNK_BYTES_MIN ? count : CHUNK_BYTES_MIN;
     uint8_t *room;
     enum err error = buf_reserve(writer->buf, wanted, &room);
-    if (error != ERR_OK && wanted > count) {
+    if (error == ERR_TOO_LARGE && wanted > count) {
         wanted = count;
         error = buf_reserve(writer->buf, wanted, &room);
     }
