@@ -38,8 +38,12 @@ void *mem_alloc(size_t bytes) {
 }
 
 void *mem_zalloc(size_t count, size_t bytes) {
+    size_t total = 0;
     CONTRACT(count > 0 && bytes > 0);
-    return fault_due() ? NULL : calloc(count, bytes);
+    if (fault_due() || __builtin_mul_overflow(count, bytes, &total)) {
+        return NULL;
+    }
+    return calloc(1, total);
 }
 
 void *mem_realloc(void *old, size_t bytes) {

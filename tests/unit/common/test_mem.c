@@ -73,13 +73,11 @@ static void nothing_is_not_a_size(void **state) {
     assert_true(support_aborts(realloc_zero));
 }
 
-#ifndef __SANITIZE_ADDRESS__
 static void sizes_that_overflow_are_refused(void **state) {
     (void)state;
     volatile size_t half = SIZE_MAX / 2 + 1;
     assert_null(mem_zalloc(half, 2));
 }
-#endif
 
 static atomic_uint failures;
 
@@ -115,9 +113,7 @@ int main(void) {
                                        cmocka_unit_test(the_nth_allocation_fails),
                                        cmocka_unit_test(off_means_off_and_the_count_restarts),
                                        cmocka_unit_test(nothing_is_not_a_size),
-#ifndef __SANITIZE_ADDRESS__
                                        cmocka_unit_test(sizes_that_overflow_are_refused),
-#endif
                                        cmocka_unit_test(threads_share_one_count)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
