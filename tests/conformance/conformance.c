@@ -1,0 +1,8 @@
+/* conformance: proves the promises of store.h against the back end that PIPIT_TEST_STORE names. */
+#include "tests/conformance/support.h"
+
+int main(void) {
+    return messages_tests() + history_tests() + cursors_tests() + conversations_tests() +
+           list_tests() + members_tests() + accounts_tests() + sessions_tests() + admin_tests() +
+           groups_tests() + concurrency_tests();
+}
