@@ -1,5 +1,5 @@
-/* token: verification of access tokens (JWT, ES256 alone) against cached public keys. The algorithm is
- * pinned: the key table decides, never the token's header. Nothing here asks another service. */
+/* token: verification of access tokens (JWT, ES256 alone) against cached public keys. The algorithm
+ * is pinned: the key table decides, never the token's header. Nothing here asks another service. */
 #ifndef PIPIT_COMMON_TOKEN_H
 #define PIPIT_COMMON_TOKEN_H
 
@@ -27,15 +27,15 @@ struct token_keys; /* kid -> public key */
 enum err token_keys_create(const char *issuer, const char *audience,
                            struct token_keys **out) MUST_CHECK;
 void token_keys_destroy(struct token_keys **keys);
-/* Adds or replaces: x and y are the P-256 point's coordinates. ERR_INVALID: not on the curve. At most
- * TOKEN_KEYS_MAX (ERR_FULL). Not thread-safe with token_verify: owners swap whole sets. */
+/* Adds or replaces: x and y are the P-256 point's coordinates. ERR_INVALID: not on the curve. At
+ * most TOKEN_KEYS_MAX (ERR_FULL). Not thread-safe with token_verify: owners swap whole sets. */
 #define TOKEN_KEYS_MAX 8
 enum err token_keys_add(struct token_keys *keys, const char *kid, const uint8_t x[32],
                         const uint8_t y[32]) MUST_CHECK;
 void token_keys_clear(struct token_keys *keys);
 size_t token_keys_count(const struct token_keys *keys);
-/* Checks shape (three base64url parts, strict JSON header and claims, no duplicate keys), header alg
- * "ES256" and typ, kid known, signature, iss, aud, exp, nbf, iat, sub, did. ERR_TOO_LARGE,
+/* Checks shape (three base64url parts, strict JSON header and claims, no duplicate keys), header
+ * alg "ES256" and typ, kid known, signature, iss, aud, exp, nbf, iat, sub, did. ERR_TOO_LARGE,
  * ERR_INVALID (malformed or forged), ERR_NOT_FOUND (unknown kid: fetch keys and retry once),
  * ERR_EXPIRED. claims are untouched on failure. */
 enum err token_verify(const struct token_keys *keys, const char *token, size_t token_bytes,

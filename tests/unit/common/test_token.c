@@ -203,8 +203,8 @@ static void headers_are_pinned(void **state) {
         "",
         "\xff\xfe",
         "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k1\",\"x\":[[[[1]]]]}",
-        "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":"
-        "\"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\"}"};
+        ("{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":"
+         "\"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\"}")};
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         assert_int_equal(verify(make(headers[i], CLAIMS)), ERR_INVALID);
     }
