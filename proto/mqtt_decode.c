@@ -178,7 +178,9 @@ static enum err read_fixed_header(const uint8_t *bytes, size_t count, size_t pac
             is_cut = (bytes[i] & 0x80) != 0;
         }
         *total = count + 1;
-        *reason = REASON_MALFORMED;
+        if (!is_cut) {
+            *reason = REASON_MALFORMED;
+        }
         return is_cut ? ERR_MORE : ERR_INVALID;
     }
     *body_offset = (size_t)(cursor.at - bytes);
