@@ -29,7 +29,9 @@ struct call {
     struct bus_endpoint *endpoint;
     nng_ctx context;
     nng_aio *aio;
-    bool receiving;    /* the request is sent */
+    /* The request is sent. Atomic, and written last before nng gets the call: that publishes the
+     * other members to nng's threads whatever nng does inside. */
+    atomic_bool receiving;
     nng_time deadline; /* nng_clock, milliseconds */
     int code;          /* how it ended */
     nng_msg *reply;
@@ -57,13 +59,13 @@ struct bus_peer {
 static void on_aio(void *arg) {
     struct call *call = arg;
     int code = nng_aio_result(call->aio);
-    if (!call->receiving) {
+    if (!atomic_load(&call->receiving)) {
         if (code == 0) {
             nng_time now = nng_clock();
-            call->receiving = true;
             nng_aio_set_msg(call->aio, NULL);
             nng_aio_set_timeout(call->aio,
                                 call->deadline > now ? (nng_duration)(call->deadline - now) : 1);
+            atomic_store(&call->receiving, true);
             nng_ctx_recv(call->context, call->aio);
             return;
         }
@@ -101,26 +103,42 @@ static void note_outcome(struct bus_peer *peer, enum err status) {
     }
 }
 
+/* For a closed peer this only gives back what the call held; that may be on one of nng's threads,
+ * after the bus is gone. */
+static void run_orphan(struct call *call) {
+    struct bus_endpoint *endpoint = call->endpoint;
+    bool lingering = endpoint->lingering;
+    if (call->reply != NULL) {
+        nng_msg_free(call->reply);
+        call->reply = NULL;
+    }
+    atomic_fetch_sub(&endpoint->busy, 1); /* last, unless it lingers and so is still ours */
+    if (lingering) {
+        bus_endpoint_settle(endpoint);
+    }
+}
+
 static void run_call(struct bus_op *op) {
     struct call *call = CONTAINER_OF(op, struct call, op);
     struct bus_peer *peer = call->endpoint->owner;
+    if (peer == NULL) {
+        run_orphan(call);
+        return;
+    }
     bus_reply_fn on_reply = call->on_reply;
     void *user = call->user;
     nng_msg *reply = call->reply;
     enum err status = call_status(call->code);
     call->on_reply = NULL;
     call->reply = NULL;
-    if (peer != NULL) {
-        call->next_free = peer->free_calls;
-        peer->free_calls = call;
-        peer->outstanding--;
-        note_outcome(peer, status);
-    }
+    call->next_free = peer->free_calls;
+    peer->free_calls = call;
+    peer->outstanding--;
     atomic_fetch_sub(&call->endpoint->busy, 1);
-    if (on_reply != NULL) { /* may call again, or close the peer */
-        on_reply(status, reply != NULL ? nng_msg_body(reply) : NULL,
-                 reply != NULL ? nng_msg_len(reply) : 0, user);
-    }
+    note_outcome(peer, status);
+    /* May call again, or close the peer. */
+    on_reply(status, reply != NULL ? nng_msg_body(reply) : NULL,
+             reply != NULL ? nng_msg_len(reply) : 0, user);
     if (reply != NULL) {
         nng_msg_free(reply);
     }
@@ -155,11 +173,11 @@ enum err bus_call(struct bus_peer *peer, const void *bytes, size_t count, uint64
     }
     call->on_reply = on_reply;
     call->user = user;
-    call->receiving = false;
     call->deadline = nng_clock() + timeout_ms;
     atomic_fetch_add(&peer->endpoint->busy, 1);
     nng_aio_set_msg(call->aio, message);
     nng_aio_set_timeout(call->aio, (nng_duration)timeout_ms);
+    atomic_store(&call->receiving, false);
     nng_ctx_send(call->context, call->aio);
     return ERR_OK;
 }
@@ -297,6 +315,6 @@ void bus_peer_close(struct bus_peer **peer) {
             on_reply(ERR_CLOSED, NULL, 0, whole->calls[i].user);
         }
     }
-    bus_endpoint_release(endpoint);
+    bus_endpoint_retire(endpoint);
     mem_free(gone);
 }

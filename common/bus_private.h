@@ -58,6 +58,7 @@ struct bus_endpoint {
     uint64_t generation;              /* counts owners: tells whether one was replaced */
     char url[BUS_URL_BYTES];
     bool dialing, listening;
+    bool lingering; /* no owner any more, but still connected */
     nng_dialer dialer;
     nng_listener listener;
     uint64_t down_since_us; /* 0: connected when last looked at */
@@ -95,9 +96,13 @@ enum err bus_endpoint_init(struct bus_endpoint *endpoint, enum bus_endpoint_kind
                            uint32_t contexts, nng_socket socket) MUST_CHECK;
 /* Closes dialer, listener and pipe; the endpoint goes back to the registry. */
 void bus_endpoint_release(struct bus_endpoint *endpoint);
+/* Forgets the owner; releases once no operation is under way or the connection is gone. */
+void bus_endpoint_retire(struct bus_endpoint *endpoint);
+/* To be called when `busy` went down: releases a retired endpoint that has become quiet. */
+void bus_endpoint_settle(struct bus_endpoint *endpoint);
 enum err bus_endpoint_listen(struct bus_endpoint *endpoint, const char *url) MUST_CHECK;
 enum err bus_endpoint_dial(struct bus_endpoint *endpoint, const char *url) MUST_CHECK;
-/* Closes the connection, if there is one; the dialer makes another. */
+/* Gives the connection up, if there is one, and dials afresh. */
 void bus_endpoint_drop_pipe(struct bus_endpoint *endpoint);
 
 #endif

@@ -159,6 +159,7 @@ static void on_slot(void *arg) {
     if (nng_aio_result(slot->aio) != 0) {
         return; /* only when the process ends: nothing else cancels a receive */
     }
+    CONTRACT(!atomic_load(&slot->done)); /* taken before it was posted again */
     slot->message = nng_aio_get_msg(slot->aio);
     nng_aio_set_msg(slot->aio, NULL);
     atomic_store(&slot->done, true);

@@ -23,6 +23,7 @@ enum request_state {
     REQUEST_RECEIVING,
     REQUEST_QUEUED,    /* on its way to the loop */
     REQUEST_ANSWERING, /* the user owes a bus_reply */
+    REQUEST_REPLYING,  /* inside bus_reply */
     REQUEST_SENDING,
     REQUEST_DEAD, /* nng gave the context up; happens only when the process ends */
 };
@@ -49,8 +50,8 @@ struct bus_server {
 };
 
 static void receive(struct bus_request *request) {
-    atomic_store(&request->state, REQUEST_RECEIVING);
     nng_aio_set_timeout(request->aio, NNG_DURATION_INFINITE);
+    atomic_store(&request->state, REQUEST_RECEIVING);
     nng_ctx_recv(request->context, request->aio);
 }
 
@@ -101,7 +102,7 @@ static void on_aio(void *arg) {
 }
 
 void bus_reply(struct bus_request *request, const void *bytes, size_t count) {
-    int state = atomic_exchange(&request->state, REQUEST_SENDING);
+    int state = atomic_exchange(&request->state, REQUEST_REPLYING);
     CONTRACT(state == REQUEST_ANSWERING); /* exactly one reply */
     nng_msg *reply;
     int code = nng_msg_alloc(&reply, count);
@@ -116,6 +117,7 @@ void bus_reply(struct bus_request *request, const void *bytes, size_t count) {
     }
     nng_aio_set_msg(request->aio, reply);
     nng_aio_set_timeout(request->aio, BUS_REPLY_TIMEOUT_MS);
+    atomic_store(&request->state, REQUEST_SENDING); /* last: publishes the rest to nng's threads */
     nng_ctx_send(request->context, request->aio);
 }
 
