@@ -84,18 +84,19 @@ static void describe_origin(const struct conf *conf, size_t index,
     }
 }
 
-static bool is_foreign(const struct conf *conf, const char *section) {
-    for (size_t i = 0; conf->foreign != NULL && conf->foreign[i] != NULL; i++) {
-        if (strcmp(conf->foreign[i], section) == 0) {
+static bool has_section(const struct conf *conf, const char *section) {
+    for (size_t i = 0; i < conf->row_count; i++) {
+        if (strcmp(conf->rows[i].section, section) == 0) {
             return true;
         }
     }
     return false;
 }
 
-static bool has_section(const struct conf *conf, const char *section) {
-    for (size_t i = 0; i < conf->row_count; i++) {
-        if (strcmp(conf->rows[i].section, section) == 0) {
+/* A section with rows of ours is ours, even when others share it ([bus]): its keys are checked. */
+static bool is_foreign(const struct conf *conf, const char *section) {
+    for (size_t i = 0; conf->foreign != NULL && conf->foreign[i] != NULL; i++) {
+        if (strcmp(conf->foreign[i], section) == 0 && !has_section(conf, section)) {
             return true;
         }
     }
@@ -247,7 +248,7 @@ static bool environment_is_foreign(const struct conf *conf, const char *name) {
             word++;
             at++;
         }
-        if (*word == '\0' && *at == '_') {
+        if (*word == '\0' && *at == '_' && is_foreign(conf, conf->foreign[i])) {
             return true;
         }
     }

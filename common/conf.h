@@ -30,11 +30,11 @@ struct conf_row {
 struct conf;
 
 /* Fills `settings` from the rows. file NULL = none. Rows of sections that belong to other services
- * in a shared INI file are skipped when their section is listed in `foreign` (NULL-terminated), and
- * environment variables PIPIT_<FOREIGN>_* likewise; PIPIT_* variables that match no row and no
- * foreign section are refused. On failure `problem` says in one line what and where ("pipit.ini:12:
- * unknown key [storage] dta_dir; did you mean data_dir?") and settings are unspecified. Values live
- * until conf_destroy. */
+ * in a shared INI file are skipped when their section is listed in `foreign` (NULL-terminated) and
+ * has no rows here, and environment variables PIPIT_<FOREIGN>_* likewise; PIPIT_* variables that
+ * match no row and no foreign section are refused. On failure `problem` says in one line what and
+ * where ("pipit.ini:12: unknown key [storage] dta_dir; did you mean data_dir?") and settings are
+ * unspecified. Values live until conf_destroy. */
 enum err conf_load(const struct conf_row *rows, size_t row_count, const char *const *foreign,
                    const char *file, void *settings, struct conf **out,
                    struct buf *problem) MUST_CHECK;

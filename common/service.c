@@ -27,9 +27,8 @@
 #define PIPIT_COMMIT "unknown"
 #endif
 
-#define SERVICE_POSTED_MAX                                                                         \
-    65536u /* calls from other threads that wait for one turn of the loop                          \
-            */
+/* Calls from other threads that wait for one turn of the loop; 40 bytes each. */
+#define SERVICE_POSTED_MAX 4096u
 #define SERVICE_PROBLEM_BYTES 2048u
 #define SERVICE_OUTPUT_BYTES (1024u * 1024u)
 

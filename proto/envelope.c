@@ -30,7 +30,7 @@ const char *message_type_name(enum message_type type) {
     switch (type) {
 #define MESSAGE_ROW(name, number, descriptor)                                                      \
     case MESSAGE_##name:                                                                           \
-        return #descriptor + sizeof "pipit__" - 1;
+        return &#descriptor[sizeof "pipit__" - 1];
 #include "proto/message.def"
 #undef MESSAGE_ROW
     case MESSAGE_NONE:

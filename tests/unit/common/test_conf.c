@@ -35,7 +35,8 @@ static const struct conf_row rows[] = {
      NULL, NULL, "Bus."},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
-static const char *const foreign[] = {"auth", "routing", NULL};
+/* As service_main passes it: our own sections are in the list, too, and must not be skipped. */
+static const char *const foreign[] = {"auth", "routing", "storage", "bus", NULL};
 
 static char problem_text[4096];
 
