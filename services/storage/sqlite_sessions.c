@@ -249,9 +249,10 @@ static enum err succeed(struct sqlite_db *db, const Pipit__SessionRotate *reques
 static enum err rotate(struct sqlite_db *db, const Pipit__SessionRotate *request,
                        struct arena *arena, Pipit__SessionReply *reply, bool *reused) {
     struct token token = {0};
+    Pipit__User *user = NULL;
     enum err error = find_token(db, &request->refresh_hash, arena, &token);
     if (error == ERR_OK) {
-        error = sqlite_user_load(db, token.user, false, arena, &reply->user);
+        error = sqlite_user_load(db, token.user, false, arena, &user);
     }
     if (error != ERR_OK) {
         return error;
@@ -261,13 +262,18 @@ static enum err rotate(struct sqlite_db *db, const Pipit__SessionRotate *request
         error = end_family(db, token.family);
     } else if (token.expires_ms <= request->now_ms) {
         return ERR_EXPIRED;
-    } else if (reply->user->disabled) {
+    } else if (user->disabled) {
         return ERR_DISABLED;
     } else {
         error = succeed(db, request, &token);
     }
-    return error != ERR_OK ? error
-                           : load_device(db, token.user, token.device, arena, &reply->device);
+    if (error == ERR_OK) {
+        error = load_device(db, token.user, token.device, arena, &reply->device);
+    }
+    if (error == ERR_OK) {
+        reply->user = user;
+    }
+    return error;
 }
 
 enum err sqlite_session_rotate(struct store *store, const Pipit__SessionRotate *request,
