@@ -90,7 +90,8 @@ bool mqtt_filter_valid(struct slice filter) {
     }
     return filter.count <= LIMIT_MQTT_TOPIC_BYTES && mqtt_filter_shared(filter, &name, &inner) &&
            name.count > 0 && !has_wildcard(name) && /* [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
-           memchr(name.bytes, '\0', name.count) == NULL && plain_filter_valid(inner);
+           memchr(name.bytes, '\0', name.count) == NULL && !has_prefix(inner, SHARE) &&
+           plain_filter_valid(inner);
 }
 
 bool mqtt_filter_matches(struct slice filter, struct slice topic) {

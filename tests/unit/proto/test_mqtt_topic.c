@@ -46,10 +46,24 @@ static void filters(void **state) {
     static const char *const good[] = {
         "#",   "+",      "/",          "/#",         "+/+",        "a/+/b",     "a/#",
         "+/#", "$SYS/#", "$share/g/a", "$share/g/#", "$share/g//", "$shared/+", "$share"};
-    static const char *const bad[] = {
-        "",          "a#",        "#/",         "#/a",         "##",         "a/##",
-        "++",        "a+",        "+a",         "a/+b/c",      "$share/",    "$share/g",
-        "$share/g/", "$share//a", "$share/+/a", "$share/g#/a", "$share/g/a#"};
+    static const char *const bad[] = {"",
+                                      "a#",
+                                      "#/",
+                                      "#/a",
+                                      "##",
+                                      "a/##",
+                                      "++",
+                                      "a+",
+                                      "+a",
+                                      "a/+b/c",
+                                      "$share/",
+                                      "$share/g",
+                                      "$share/g/",
+                                      "$share//a",
+                                      "$share/+/a",
+                                      "$share/g#/a",
+                                      "$share/g/a#",
+                                      "$share/g/$share/h/a"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(mqtt_filter_valid(slice_text(good[i])));
     }

@@ -58,8 +58,8 @@ static void ill_formed_is_refused(void **state) {
         "\xFF",
         "\xED\xA0\x80\xED\xB0\x80", /* CESU-8 pair */
         "12345678\xE6\x97",         /* cut behind a full word */
-        "1234567\xFF"
-        "12345678",                     /* inside a word */
+        ("1234567\xFF"
+         "12345678"),                   /* inside a word */
         "\xE4\xBD\xA0\xE5\xA5\xBD\xBD", /* one continuation too many */
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
