@@ -10,6 +10,7 @@
 #define PIPIT_CONNECTION_SESSION_H
 
 #include "common/list.h"
+#include "common/map.h"
 #include "common/token.h"
 #include "proto/frame.h"
 #include "proto/reason.h"
@@ -80,13 +81,17 @@ struct session {
     uint64_t id;                        /* random, never 0 */
     struct hub_user *user;              /* NULL until opened */
     struct list_node user_node, expiry_node, all_node;
+    struct map_node id_node;
+    struct list_node wait_node;         /* opening.c: waits for routing's acknowledgement */
+    uint64_t wait_version, wait_since_us, begun_us;
     struct list backlogs;               /* conversations still being caught up (MQTT) */
     char device[TOKEN_DEVICE_BYTES + 32]; /* session key: token's device, or "m:" + client id */
     char token_device[TOKEN_DEVICE_BYTES]; /* did, for revocation */
     uint64_t token_issued_ms, token_expires_ms, opened_ms;
+    uint64_t expiry_second;             /* private to expiry.c */
     uint32_t unanswered;                /* submits in flight */
-    uint8_t state;                      /* private to session.c */
-    bool exclusive, wants_backlog;
+    uint8_t state, step;                /* private to session.c, opening.c */
+    bool exclusive, wants_backlog, new_backlog;
 };
 
 struct session_open {
