@@ -79,9 +79,14 @@ static void refill(struct bucket *bucket, uint32_t quota, uint64_t now_us) {
     uint64_t elapsed_us = now_us > bucket->updated_us ? now_us - bucket->updated_us : 0;
     uint64_t window_us = (uint64_t)RATE_LIMITS_WINDOW_S * MICRO;
     uint64_t gained = elapsed_us >= window_us ? full : elapsed_us * quota / RATE_LIMITS_WINDOW_S;
-    bucket->micro_tokens =
-        gained >= full - bucket->micro_tokens ? full : bucket->micro_tokens + gained;
-    bucket->updated_us = now_us;
+    if (gained >= full - bucket->micro_tokens) {
+        bucket->micro_tokens = full;
+        bucket->updated_us = now_us > bucket->updated_us ? now_us : bucket->updated_us;
+    } else {
+        /* Only the time that became tokens is used up, or frequent calls would gain nothing. */
+        bucket->micro_tokens += gained;
+        bucket->updated_us += (gained * RATE_LIMITS_WINDOW_S + quota - 1) / quota;
+    }
 }
 
 static void make_key(char key[RATE_KEY_BYTES], const char *address, const char *user) {

@@ -10,6 +10,8 @@
 #define RANDOM_BYTES 32
 static const char prefix[] = "pr_";
 #define PREFIX_BYTES (sizeof prefix - 1)
+/* libsodium 1.0.18 takes some bytes above 0x7f for letters, so the alphabet is checked here. */
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 void refresh_token_make(char token[REFRESH_TOKEN_TEXT_BYTES]) {
     uint8_t random[RANDOM_BYTES];
@@ -27,6 +29,7 @@ enum err refresh_token_hash(const char *token, uint8_t hash[REFRESH_TOKEN_HASH_B
     const char *end = NULL;
     size_t length = strnlen(token, REFRESH_TOKEN_TEXT_BYTES);
     if (length != REFRESH_TOKEN_TEXT_BYTES - 1 || memcmp(token, prefix, PREFIX_BYTES) != 0 ||
+        strspn(token + PREFIX_BYTES, alphabet) != length - PREFIX_BYTES ||
         sodium_base642bin(random, sizeof random, token + PREFIX_BYTES, length - PREFIX_BYTES, NULL,
                           &random_bytes, &end, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         end != token + length || random_bytes != sizeof random) {
