@@ -148,18 +148,23 @@ static uint32_t key_hash(const struct parser *parser, const struct open_key *key
     return (uint32_t)map_hash(text.bytes, text.count);
 }
 
-static bool keys_equal(const struct parser *parser, const struct open_key *one,
-                       const struct open_key *two) {
-    if (!one->escaped && !two->escaped) {
-        return one->raw_bytes == two->raw_bytes &&
-               memcmp(parser->start + one->offset, parser->start + two->offset, one->raw_bytes) ==
-                   0;
-    }
+/* The rare path on its own: its scratch memory is cleared on entry (-ftrivial-auto-var-init). */
+static bool escaped_keys_equal(const struct parser *parser, const struct open_key *one,
+                               const struct open_key *two) {
     uint8_t scratch_one[LIMIT_JSON_KEY_BYTES], scratch_two[LIMIT_JSON_KEY_BYTES];
     struct slice text_one = key_text(parser, one, scratch_one);
     struct slice text_two = key_text(parser, two, scratch_two);
     return text_one.count == text_two.count &&
            memcmp(text_one.bytes, text_two.bytes, text_one.count) == 0;
+}
+
+static bool keys_equal(const struct parser *parser, const struct open_key *one,
+                       const struct open_key *two) {
+    if (one->escaped || two->escaped) {
+        return escaped_keys_equal(parser, one, two);
+    }
+    return one->raw_bytes == two->raw_bytes &&
+           memcmp(parser->start + one->offset, parser->start + two->offset, one->raw_bytes) == 0;
 }
 
 /* Is keys[key_count] (not counted yet) among the keys of its object? */
@@ -188,6 +193,18 @@ static bool key_is_duplicate(struct parser *parser, uint32_t first) {
     return false;
 }
 
+static enum err check_escaped_key(struct parser *parser, const uint8_t *raw, size_t raw_bytes) {
+    uint8_t scratch[LIMIT_JSON_KEY_BYTES];
+    if (raw_bytes > KEY_RAW_BYTES_MAX ||
+        json_text_unescape(raw, raw_bytes, scratch, sizeof scratch) > sizeof scratch) {
+        return fail(parser, ERR_TOO_LARGE, "member name too long");
+    }
+    if (json_text_has_nul(raw, raw_bytes)) {
+        return fail(parser, ERR_INVALID, "NUL in a member name");
+    }
+    return ERR_OK;
+}
+
 /* A key and its colon, in the innermost object. */
 static enum err check_key(struct parser *parser) {
     skip_space(parser);
@@ -206,13 +223,12 @@ static enum err check_key(struct parser *parser) {
         return error;
     }
     size_t raw_bytes = (size_t)(parser->at - 1 - raw);
-    uint8_t scratch[LIMIT_JSON_KEY_BYTES];
-    if (raw_bytes > (escaped ? KEY_RAW_BYTES_MAX : LIMIT_JSON_KEY_BYTES) ||
-        (escaped && json_text_unescape(raw, raw_bytes, scratch, sizeof scratch) > sizeof scratch)) {
-        return fail(parser, ERR_TOO_LARGE, "member name too long");
+    error = escaped ? check_escaped_key(parser, raw, raw_bytes) : ERR_OK;
+    if (error == ERR_OK && !escaped && raw_bytes > LIMIT_JSON_KEY_BYTES) {
+        error = fail(parser, ERR_TOO_LARGE, "member name too long");
     }
-    if (escaped && json_text_has_nul(raw, raw_bytes)) {
-        return fail(parser, ERR_INVALID, "NUL in a member name");
+    if (error != ERR_OK) {
+        return error;
     }
     parser->keys[parser->key_count] = (struct open_key){.offset = (uint32_t)(raw - parser->start),
                                                         .raw_bytes = (uint16_t)raw_bytes,

@@ -123,16 +123,16 @@ static struct slice inner(const struct json_value *value) {
     return slice_make(value->raw.bytes + 1, value->raw.count - 2);
 }
 
+static bool escaped_is(struct slice raw, const char *text) {
+    uint8_t scratch[LIMIT_JSON_KEY_BYTES];
+    size_t bytes = json_text_unescape(raw.bytes, raw.count, scratch, sizeof scratch);
+    return bytes == strlen(text) && bytes <= sizeof scratch && memcmp(scratch, text, bytes) == 0;
+}
+
 bool json_string_is(const struct json_value *value, const char *text) {
     CONTRACT(value->kind == JSON_STRING);
     struct slice raw = inner(value);
-    if (!value->escaped) {
-        return slice_is(raw, text);
-    }
-    size_t text_bytes = strlen(text);
-    uint8_t scratch[LIMIT_JSON_KEY_BYTES];
-    size_t bytes = json_text_unescape(raw.bytes, raw.count, scratch, sizeof scratch);
-    return bytes == text_bytes && bytes <= sizeof scratch && memcmp(scratch, text, bytes) == 0;
+    return value->escaped ? escaped_is(raw, text) : slice_is(raw, text);
 }
 
 size_t json_string_bytes(const struct json_value *value) {

@@ -55,7 +55,8 @@ bool json_next_element(struct json_iter *iter, struct json_value *element);
 /* Member of an object by name; false when absent. Linear. */
 bool json_find(const struct json_value *object, const char *name, struct json_value *value);
 
-/* True when the unescaped string equals text. value.kind must be JSON_STRING. */
+/* True when the unescaped string equals text. value.kind must be JSON_STRING; text has at most
+ * LIMIT_JSON_KEY_BYTES (longer: false when the string has escapes). */
 bool json_string_is(const struct json_value *value, const char *text);
 /* Bytes of the unescaped string. */
 size_t json_string_bytes(const struct json_value *value);

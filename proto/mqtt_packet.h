@@ -171,8 +171,9 @@ struct mqtt_packet {
  * ERR_INVALID: *reason is MALFORMED (0x81), PROTOCOL_ERROR (0x82), TOO_LARGE (packet_bytes_max, or
  * a LIMIT_MQTT_* of one packet), PROTOCOL_TOO_OLD (CONNECT of another version), TOPIC_INVALID,
  * FILTER_INVALID, TOPIC_ALIAS_INVALID, BAD_UTF8 (v3 and v5: close; no answer but CONNACK). Types
- * that only servers send are PROTOCOL_ERROR. *packet is undefined on failure and borrows the bytes.
- */
+ * that only servers send are PROTOCOL_ERROR. *packet borrows the bytes; on failure only
+ * packet->version counts: of a CONNECT it is the dialect for a refusing CONNACK, 0 when none could
+ * be told (close without an answer). */
 enum err mqtt_decode(const uint8_t *bytes, size_t count, enum mqtt_version version,
                      size_t packet_bytes_max, struct mqtt_packet *packet, size_t *packet_bytes,
                      enum reason *reason) MUST_CHECK;
