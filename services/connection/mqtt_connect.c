@@ -16,17 +16,34 @@
 
 #include <string.h>
 
-/* Fallback for a CONNECT that could not be read: a 3.1.1 CONNACK tells any client something. */
+void mqtt_on_bad_connect(struct mqtt_session *ms, const uint8_t *bytes, size_t count) {
+    size_t at = 1;
+    while (at < count && at < 5 && (bytes[at] & 0x80) != 0) {
+        at++; /* remaining length */
+    }
+    at++;
+    if (count < at + 7 || bytes[0] != 0x10 || memcmp(bytes + at, "\0\4MQTT", 6) != 0) {
+        return;
+    }
+    ms->connect_seen = true;
+    ms->request_problem = true;
+    ms->version = bytes[at + 6] == MQTT_V5 ? MQTT_V5 : MQTT_V3;
+}
+
+/* May a CONNACK with this reason be sent? 3.1.1 has codes for a few and wants the others closed
+ * without one (v3 [MQTT-3.1.4-1]); a client that did not even send a CONNECT is told of its version
+ * alone. */
 enum err mqtt_append_refusal(struct mqtt_session *ms, enum reason reason) {
-    bool too_old = reason == REASON_PROTOCOL_TOO_OLD;
-    if (!ms->connect_seen && !too_old) {
-        return ERR_OK; /* it may not even be MQTT */
+    bool v5 = mqtt_is_v5(ms);
+    uint8_t code = v5 ? reason_mqtt5(reason, REASON_IN_CONNACK) : reason_mqtt3_connack(reason);
+    bool malformed = reason == REASON_MALFORMED || reason == REASON_PROTOCOL_ERROR ||
+                     reason == REASON_BAD_UTF8 || reason == REASON_TOO_LARGE;
+    bool told = ms->connect_seen ? v5 || !malformed : reason == REASON_PROTOCOL_TOO_OLD;
+    if (!told) {
+        return ERR_OK;
     }
     struct mqtt_properties properties;
-    enum mqtt_version version = mqtt_is_v5(ms) ? MQTT_V5 : MQTT_V3;
-    uint8_t code =
-        version == MQTT_V5 ? reason_mqtt5(reason, REASON_IN_CONNACK) : reason_mqtt3_connack(reason);
-    return mqtt_encode_connack(conn_out(&ms->conn), version, false, code,
+    return mqtt_encode_connack(conn_out(&ms->conn), v5 ? MQTT_V5 : MQTT_V3, false, code,
                                mqtt_reason_properties(ms, reason, &properties));
 }
 

@@ -101,7 +101,7 @@ enum err mqtt_inflight_add(struct mqtt_inflight *inflight, const char *conversat
 /* The flight was acknowledged just now: moves the cursor over everything that nothing holds back.
  */
 static void advance(struct mqtt_inflight *inflight, struct mqtt_flight *acked,
-                    struct mqtt_cursor *cursor) {
+                    struct mqtt_delivered *cursor) {
     cursor->seq = 0;
     if (acked->seq == 0) {
         forget(inflight, acked);
@@ -123,7 +123,7 @@ static void advance(struct mqtt_inflight *inflight, struct mqtt_flight *acked,
 }
 
 enum err mqtt_inflight_skip(struct mqtt_inflight *inflight, const char *conversation, uint64_t seq,
-                            struct mqtt_cursor *cursor) {
+                            struct mqtt_delivered *cursor) {
     struct mqtt_flight *flight = NULL;
     enum err error = append(inflight, conversation, seq, &flight);
     if (error != ERR_OK) {
@@ -135,7 +135,7 @@ enum err mqtt_inflight_skip(struct mqtt_inflight *inflight, const char *conversa
 }
 
 bool mqtt_inflight_ack(struct mqtt_inflight *inflight, uint16_t packet_id,
-                       struct mqtt_cursor *cursor) {
+                       struct mqtt_delivered *cursor) {
     cursor->seq = 0;
     for (struct mqtt_flight *flight = first(inflight); flight != NULL;
          flight = after(inflight, flight)) {

@@ -26,7 +26,7 @@ struct mqtt_inflight {
     uint16_t last_packet_id;
 };
 /* Where a delivered cursor may go; seq 0 = nowhere. */
-struct mqtt_cursor {
+struct mqtt_delivered {
     char conversation[LIMIT_CONVERSATION_ID_BYTES + 1];
     uint64_t seq;
 };
@@ -46,9 +46,9 @@ enum err mqtt_inflight_add(struct mqtt_inflight *inflight, const char *conversat
 /* A message the client does not get (no subscription, too large for it): it counts as acknowledged.
  * Errors as above; *cursor tells where the cursor goes now. */
 enum err mqtt_inflight_skip(struct mqtt_inflight *inflight, const char *conversation, uint64_t seq,
-                            struct mqtt_cursor *cursor) MUST_CHECK;
+                            struct mqtt_delivered *cursor) MUST_CHECK;
 /* PUBACK. False: no such packet is in flight (a client may repeat itself; harmless). */
 bool mqtt_inflight_ack(struct mqtt_inflight *inflight, uint16_t packet_id,
-                       struct mqtt_cursor *cursor);
+                       struct mqtt_delivered *cursor);
 
 #endif

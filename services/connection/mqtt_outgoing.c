@@ -110,7 +110,7 @@ static void append_publish(struct mqtt_session *ms, const struct mqtt_publish *p
 }
 
 static void skip(struct mqtt_session *ms, const struct event *event) {
-    struct mqtt_cursor cursor;
+    struct mqtt_delivered cursor;
     if (event->class != EVENT_MESSAGE) {
         return;
     }
@@ -191,10 +191,15 @@ void mqtt_on_event(struct session *session, const struct event *event) {
         skip(ms, event);
         return;
     }
-    bool waits = qos > 0 && event->class != EVENT_MESSAGE && list_first(&ms->deferred) != NULL;
-    if (waits || !publish_event(ms, event, feed, qos)) {
-        /* A stored event comes only while there is room: see can_take. */
-        CONTRACT(event->class != EVENT_MESSAGE);
+    bool stored = event->class == EVENT_MESSAGE;
+    if (stored || qos == 0 || list_first(&ms->deferred) == NULL) {
+        if (publish_event(ms, event, feed, qos)) {
+            return;
+        }
+    }
+    if (stored) {
+        conn_end(&ms->conn, REASON_SLOW_READER); /* nothing is lost: it comes back at its cursor */
+    } else {
         defer(ms, event);
     }
 }
@@ -262,7 +267,7 @@ void mqtt_room(struct mqtt_session *ms) {
 }
 
 void mqtt_on_puback(struct mqtt_session *ms, uint16_t packet_id) {
-    struct mqtt_cursor cursor;
+    struct mqtt_delivered cursor;
     if (mqtt_inflight_ack(&ms->inflight, packet_id, &cursor)) {
         mark(ms, cursor.conversation, cursor.seq);
         mqtt_room(ms);

@@ -115,6 +115,9 @@ void mqtt_send_ack(struct mqtt_session *ms, enum mqtt_type type, uint16_t packet
 
 /* --- mqtt_connect.c */
 void mqtt_on_connect(struct mqtt_session *ms, const struct mqtt_connect *connect);
+/* The first packet could not be read: finds out whether it is a CONNECT at all, and of which
+ * version, so that the refusal can be told in it. */
+void mqtt_on_bad_connect(struct mqtt_session *ms, const uint8_t *bytes, size_t count);
 void mqtt_on_opened(struct session *session, enum reason reason);
 enum err mqtt_append_refusal(struct mqtt_session *ms, enum reason reason) MUST_CHECK;
 

@@ -181,6 +181,9 @@ static size_t on_input(struct conn *conn, uint8_t *bytes, size_t count) {
             break;
         }
         if (error != ERR_OK) {
+            if (!ms->connect_seen) {
+                mqtt_on_bad_connect(ms, bytes + used, count - used);
+            }
             conn_end(conn, reason);
             break;
         }
