@@ -111,7 +111,7 @@ void conn_pool_give(struct conn_pool *pool, void *object) {
     chunk->free = slot;
     chunk->used--;
     pool->used--;
-    if (chunk->used == 0 && pool->idle_chunks >= CHUNKS_IDLE_MAX) {
+    if (chunk->used == 0 && pool->idle_chunks + 1 > CHUNKS_IDLE_MAX) {
         list_remove(&pool->chunks, &chunk->node);
         mem_free(chunk);
         return;
