@@ -27,7 +27,7 @@ struct call {
     char address[ADDRESS_BYTES]; /* the client's */
     struct token_claims self;    /* who asks; zero on public routes */
     struct ask ask;
-    struct json_t *body; /* an object; NULL on routes without body */
+    struct json_t *body; /* an object; NULL unless ROUTE_JSON */
     struct problem problem;
     int status;       /* of the answer; 0 = none written yet */
     const char *type; /* Content-Type of the answer */

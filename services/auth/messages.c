@@ -6,7 +6,7 @@
  * key order stay as the sender wrote them, and the same checks as on WebSocket and MQTT apply. */
 #include "common/clock.h"
 #include "proto/frame.h"
-#include "services/auth/call.h"
+#include "services/auth/conversations.h"
 #include "services/auth/handlers.h"
 #include <string.h>
 
@@ -41,27 +41,74 @@ static bool read_key(struct call *call, uint8_t id[ID_UUID_BYTES]) {
     return read_id(call, text, id);
 }
 
-/* The member "body" of the request, raw and checked. */
-static bool read_body(struct call *call, ProtobufCBinaryData *body) {
+/* What the request of a send or an edit says; slices point into it. */
+struct message_in {
+    struct slice body; /* JSON object, verbatim */
+    uint64_t reply;    /* send */
+    char message[64];  /* edit: the id of the edit; "" = absent */
+};
+
+static bool bad_field(struct call *call, const char *what) {
+    return call_fail(call, REASON_MALFORMED, 422, "%s", what);
+}
+
+static bool read_content(struct call *call, const struct json_value *value, struct slice *body) {
+    enum reason reason = frame_check_body(value);
+    if (reason == REASON_OK) {
+        *body = value->raw;
+        return true;
+    }
+    return call_fail(call, reason, reason == REASON_MALFORMED ? 422 : 0,
+                     "\"body\" must be an object whose \"text\", if any, is a string of at most "
+                     "%d bytes.",
+                     LIMIT_TEXT_BYTES);
+}
+
+static bool read_member(struct call *call, const struct json_member *member, bool edit,
+                        struct message_in *in) {
+    char name[65];
+    if (json_string_is(&member->key, "body")) {
+        return read_content(call, &member->value, &in->body);
+    }
+    if (!edit && json_string_is(&member->key, "reply")) {
+        return json_u64(&member->value, LIMIT_SEQ_MAX, &in->reply) == ERR_OK && in->reply > 0
+                   ? true
+                   : bad_field(call, "\"reply\" must be the seq of a message.");
+    }
+    if (edit && json_string_is(&member->key, "message")) {
+        return json_string_copy(&member->value, in->message, sizeof in->message) == ERR_OK
+                   ? true
+                   : bad_field(call, "\"message\" must be a UUID version 7.");
+    }
+    bool short_name = json_string_copy(&member->key, name, sizeof name) == ERR_OK;
+    return call_fail(call, REASON_MALFORMED, 422, "Unknown field \"%s\".",
+                     short_name ? name : "...");
+}
+
+static bool read_request(struct call *call, bool edit, struct message_in *in) {
     size_t bytes = 0;
     const uint8_t *request = http_body(call->http, &bytes);
-    struct json_value root, value;
-    if (json_parse(request, bytes, &root, NULL) != ERR_OK || root.kind != JSON_OBJECT) {
-        return call_fail(call, REASON_MALFORMED, 0, "The body is not valid JSON.");
+    struct json_value root;
+    struct json_iter iter;
+    struct json_member member;
+    struct json_problem wrong;
+    if (json_parse(request, bytes, &root, &wrong) != ERR_OK) {
+        return call_fail(call, REASON_MALFORMED, 0, "The body is not valid JSON (byte %zu): %s.",
+                         wrong.offset, wrong.text);
     }
-    if (!json_find(&root, "body", &value)) {
-        return call_fail(call, REASON_MALFORMED, 422, "\"body\" is missing.");
+    if (root.kind != JSON_OBJECT) {
+        return call_fail(call, REASON_MALFORMED, 0, "The body must be a JSON object.");
     }
-    enum reason reason = frame_check_body(&value);
-    if (reason != REASON_OK) {
-        return call_fail(
-            call, reason, reason == REASON_MALFORMED ? 422 : 0,
-            "\"body\" must be an object whose \"text\", if any, is a string of at most "
-            "%d bytes.",
-            LIMIT_TEXT_BYTES);
+    json_iter_begin(&iter, &root);
+    while (json_next_member(&iter, &member)) {
+        if (!read_member(call, &member, edit, in)) {
+            return false;
+        }
     }
-    *body = ask_bytes(value.raw.bytes, value.raw.count);
-    return true;
+    if (in->body.bytes == NULL) {
+        return bad_field(call, "\"body\" is missing.");
+    }
+    return edit && in->message[0] == '\0' ? bad_field(call, "\"message\" is missing.") : true;
 }
 
 static void answer(struct call *call, const Pipit__Submit *submit,
@@ -96,6 +143,11 @@ static void submit(struct call *call, Pipit__Submit *submit, int first_status) {
     }
     const Pipit__SubmitResult *result = reply->results[0];
     enum reason reason = reason_from_number(result->reason);
+    Pipit__ConversationItem *item = NULL;
+    if (reason == REASON_NOT_FOUND &&
+        !conversation_load_own(call, submit->conversation, false, &item)) {
+        return; /* outsiders do not learn whether the conversation exists */
+    }
     if (reason != REASON_OK) {
         (void)call_fail(call, reason, 0, "%s", "");
         call->problem.retry_ms =
@@ -106,39 +158,36 @@ static void submit(struct call *call, Pipit__Submit *submit, int first_status) {
 }
 
 void messages_put(struct call *call) {
-    static const char *const known[] = {"body", "reply", NULL};
     char conversation[LIMIT_CONVERSATION_ID_BYTES + 1];
     uint8_t id[ID_UUID_BYTES];
+    struct message_in in = {0};
     Pipit__Submit request = PIPIT__SUBMIT__INIT;
-    if (!call_param_conversation(call, 0, conversation) ||
-        !read_id(call, call_param(call, 1), id) || !call_body_known(call, known) ||
-        !json_in_u64(call->body, "reply", JSON_IN_OPTIONAL, 1, LIMIT_SEQ_MAX, &request.reply_seq,
-                     NULL, &call->problem) ||
-        !read_body(call, &request.body)) {
+    if (!call_param_conversation(call, 0, conversation) || !read_request(call, false, &in) ||
+        !read_id(call, call_param(call, 1), id)) {
         return;
     }
     request.conversation = conversation;
     request.kind = PIPIT__MESSAGE_KIND__MESSAGE_TEXT;
     request.id = ask_bytes(id, sizeof id);
+    request.body = ask_bytes(in.body.bytes, in.body.count);
+    request.reply_seq = in.reply;
     submit(call, &request, 201);
 }
 
 void messages_patch(struct call *call) {
-    static const char *const known[] = {"message", "body", NULL};
     char conversation[LIMIT_CONVERSATION_ID_BYTES + 1];
     uint8_t id[ID_UUID_BYTES];
-    const char *text = NULL;
+    struct message_in in = {0};
     Pipit__Submit request = PIPIT__SUBMIT__INIT;
-    if (!call_param_conversation(call, 0, conversation) ||
+    if (!call_param_conversation(call, 0, conversation) || !read_request(call, true, &in) ||
         !call_param_u64(call, 1, LIMIT_SEQ_MAX, &request.target_seq) ||
-        !call_body_known(call, known) ||
-        !json_in_text(call->body, "message", JSON_IN_REQUIRED, 64, &text, &call->problem) ||
-        !read_id(call, text, id) || !read_body(call, &request.body)) {
+        !read_id(call, in.message, id)) {
         return;
     }
     request.conversation = conversation;
     request.kind = PIPIT__MESSAGE_KIND__MESSAGE_EDIT;
     request.id = ask_bytes(id, sizeof id);
+    request.body = ask_bytes(in.body.bytes, in.body.count);
     submit(call, &request, 200);
 }
 

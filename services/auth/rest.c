@@ -117,7 +117,8 @@ static bool read_body(struct call *call) {
     if (bytes > 0 && !is_json(http_header(call->http, "Content-Type"))) {
         return call_fail(call, REASON_UNSUPPORTED, 415, "Content-Type must be application/json.");
     }
-    return json_in_parse(body, bytes, &call->body, &call->problem);
+    return call->route->body == ROUTE_RAW ||
+           json_in_parse(body, bytes, &call->body, &call->problem);
 }
 
 static bool read_query(struct call *call) {

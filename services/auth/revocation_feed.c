@@ -137,7 +137,9 @@ static void on_refreshed(enum err error, const Pipit__RevocationsReply *reply, v
     feed->asking = false;
     if (error != ERR_OK) {
         if (log_allowed(&limit, 1)) {
-            log_event(LOG_WARN, "revocations could not be loaded; trying again", F_ERR(error));
+            /* At the start storage may come later than we; readiness shows that. */
+            log_event(revocation_feed_loaded(feed) ? LOG_WARN : LOG_DEBUG,
+                      "revocations could not be loaded; trying again", F_ERR(error));
         }
         loop_timer_start(feed->config.loop, &feed->retry, FEED_RETRY_US, on_retry);
     } else if (feed->due) {

@@ -20,7 +20,11 @@ enum route_pool {
     ROUTE_API,    /* asks storage */
     ROUTE_HASH    /* computes password hashes, too */
 };
-enum route_body { ROUTE_NO_BODY, ROUTE_JSON };
+enum route_body {
+    ROUTE_NO_BODY,
+    ROUTE_JSON, /* call->body */
+    ROUTE_RAW   /* JSON that the handler reads itself, byte for byte */
+};
 
 #define ROUTE_PARAMS_MAX 3
 #define ROUTE_PARAM_BYTES 256

@@ -55,8 +55,8 @@ const struct route routes[] = {
     WRITE("PUT", CONVERSATION "/read", USER, API, read_put),
 
     GET(MESSAGES, USER, history_query, messages_get_all),
-    WRITE("PUT", MESSAGES "/{message}", USER, API, messages_put),
-    WRITE("PATCH", MESSAGES "/{message}", USER, API, messages_patch),
+    {"PUT", MESSAGES "/{message}", ROUTE_USER, ROUTE_API, ROUTE_RAW, NULL, messages_put},
+    {"PATCH", MESSAGES "/{message}", ROUTE_USER, ROUTE_API, ROUTE_RAW, NULL, messages_patch},
     WRITE("DELETE", MESSAGES "/{message}", USER, API, messages_delete),
     WRITE("PUT", REACTION "/{emoji}", USER, API, reactions_put),
     WRITE("DELETE", REACTION "/{emoji}", USER, API, reactions_delete),
