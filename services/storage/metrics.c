@@ -7,6 +7,7 @@
 
 #include "common/contract.h"
 #include "common/metrics.h"
+#include <stdio.h>
 
 #define FRAME_BYTES (4096u + 24u) /* a page and its header. Source: SQLite file format 4.1 */
 
@@ -25,16 +26,14 @@ static struct metric_histogram op_duration[STORAGE_OP_COUNT] = {
     [STORAGE_OP_ADMIN] = OP_HISTOGRAM("admin"),
 };
 
-/* Labels are upper case in err.def: the error's number is stable, its name is for people. */
 static struct metric_counter errors[] = {
 #define ERR_ROW(row_name, number, text, http, retryable)                                           \
-    [number] = {.name = "pipit_store_errors_total",                                                \
-                .help = "Requests answered with an error.",                                        \
-                .labels = "error=\"" #row_name "\""},
+    [number] = {.name = "pipit_store_errors_total", .help = "Requests answered with an error."},
 #include "common/err.def"
 #undef ERR_ROW
 };
 #define ERROR_COUNT (sizeof(errors) / sizeof(errors[0]))
+static char error_labels[ERROR_COUNT][40]; /* error="no_space" */
 
 static struct metric_histogram fsync_duration = {
     .name = "pipit_store_fsync_duration_seconds",
@@ -46,6 +45,8 @@ static struct metric_counter messages_total = {.name = "pipit_store_messages_tot
                                                .help = "Messages made durable."};
 static struct metric_gauge wal_bytes = {.name = "pipit_wal_bytes",
                                         .help = "Length of the write-ahead log in use."};
+static struct metric_gauge store_bytes = {.name = "pipit_store_bytes",
+                                          .help = "Size of the store on disk."};
 static struct metric_gauge queue_requests = {.name = "pipit_store_queue_requests",
                                              .help = "Writes that wait for the next commit."};
 static struct metric_counter damaged = {
@@ -66,6 +67,9 @@ void storage_metrics_register(void) {
     }
     for (size_t i = 1; i < ERROR_COUNT; i++) {
         if (errors[i].name != NULL) {
+            (void)snprintf(error_labels[i], sizeof(error_labels[i]), "error=\"%s\"",
+                           err_name((enum err)i));
+            errors[i].labels = error_labels[i];
             metric_counter_register(&errors[i]);
         }
     }
@@ -73,6 +77,7 @@ void storage_metrics_register(void) {
     metric_histogram_register(&batch_messages);
     metric_counter_register(&messages_total);
     metric_gauge_register(&wal_bytes);
+    metric_gauge_register(&store_bytes);
     metric_gauge_register(&queue_requests);
     metric_counter_register(&damaged);
     for (size_t i = 0; i < STORAGE_LIMIT_COUNT; i++) {
@@ -107,6 +112,10 @@ void storage_metrics_group(uint64_t messages) {
 
 void storage_metrics_wal_frames(uint64_t frames) {
     metric_set(&wal_bytes, (int64_t)(frames * FRAME_BYTES));
+}
+
+void storage_metrics_store_bytes(uint64_t bytes) {
+    metric_set(&store_bytes, (int64_t)bytes);
 }
 
 void storage_metrics_damaged(void) {

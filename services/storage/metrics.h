@@ -26,6 +26,7 @@ void storage_metrics_request(enum storage_op op, uint64_t duration_us, enum err 
 void storage_metrics_commit(uint64_t duration_us); /* write of the log and its fsync */
 void storage_metrics_group(uint64_t messages);     /* messages in one commit */
 void storage_metrics_wal_frames(uint64_t frames);
+void storage_metrics_store_bytes(uint64_t bytes);
 void storage_metrics_damaged(void);
 void storage_metrics_limit_hit(enum storage_limit limit);
 void storage_metrics_queue(size_t waiting);

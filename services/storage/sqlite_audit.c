@@ -5,7 +5,6 @@
 #include "services/storage/store_sqlite.h"
 
 #include "services/storage/schema.h"
-#include <sys/stat.h>
 
 static enum err append(struct sqlite_db *db, const Pipit__AuditAppend *request) {
     enum err error = sql_run(
@@ -84,13 +83,6 @@ enum err sqlite_audit(struct store *store, const Pipit__AuditRequest *request, s
                            : sqlite_read_end(self, db, list(db, before_id, limit, arena, reply));
 }
 
-static uint64_t file_bytes(const char *path, const char *suffix) {
-    char name[4096];
-    struct stat status;
-    (void)sqlite3_snprintf(sizeof(name), name, "%s%s", path, suffix);
-    return stat(name, &status) == 0 ? (uint64_t)status.st_size : 0;
-}
-
 static enum err count_all(struct sqlite_db *db, Pipit__StatsReply *reply) {
     enum err error = sql_number(db, "SELECT count(*) FROM users", SQL_NONE, &reply->users);
     if (error == ERR_OK) {
@@ -123,6 +115,6 @@ enum err sqlite_stats(struct store *store, const Pipit__StatsRequest *request, s
     reply->epoch = self->epoch;
     reply->backend = "sqlite";
     reply->schema_version = schema_step_count;
-    reply->store_bytes = file_bytes(self->path, "") + file_bytes(self->path, "-wal");
+    reply->store_bytes = sqlite_checkpoint_store_bytes(self->path);
     return sqlite_read_end(self, db, count_all(db, reply));
 }

@@ -1,9 +1,9 @@
 /* sqlite_checkpoint: keeping the write-ahead log short without delaying commits.
  *
- * Two tiers. After each commit SQLite tells how many frames the log has; from 1000 on the thread
+ * Two tiers. After each commit SQLite tells how many frames the log has; from 4000 on the thread
  * here runs a passive checkpoint, which copies pages while the writer goes on appending. When
  * everything is copied and no reader stands in the log, the writer starts the log from its
- * beginning. A steady stream of commits can prevent that for ever, so from 8000 frames on the
+ * beginning. A steady stream of commits can prevent that for ever, so from 16000 frames on the
  * writer itself waits for a restart checkpoint between two groups: that is the bound on the log
  * (I8), and back-pressure.
  *
@@ -15,8 +15,22 @@
 
 #include "common/contract.h"
 #include "services/storage/metrics.h"
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
 
 #define CHECKPOINT_CACHE_BYTES (256u * 1024u)
+
+static uint64_t file_bytes(const char *path, const char *suffix) {
+    char name[PATH_MAX + 8];
+    struct stat status;
+    (void)snprintf(name, sizeof(name), "%s%s", path, suffix);
+    return stat(name, &status) == 0 ? (uint64_t)status.st_size : 0;
+}
+
+uint64_t sqlite_checkpoint_store_bytes(const char *path) {
+    return file_bytes(path, "") + file_bytes(path, "-wal");
+}
 
 static enum err run(struct sqlite_checkpoint *checkpoint, struct sqlite_db *db, int mode) {
     (void)pthread_mutex_lock(&checkpoint->running); /* cannot fail: initialised, not recursive */
@@ -27,6 +41,7 @@ static enum err run(struct sqlite_checkpoint *checkpoint, struct sqlite_db *db, 
     if (code == SQLITE_OK && log_frames == copied_frames) {
         atomic_store(&checkpoint->frames, 0);
     }
+    storage_metrics_store_bytes(sqlite_checkpoint_store_bytes(checkpoint->path));
     /* Busy: readers stand in the log; the next commit asks again. */
     return code == SQLITE_BUSY ? ERR_OK : sqlite_db_error(db, code);
 }
@@ -59,8 +74,9 @@ static void *thread_main(void *argument) {
     return NULL;
 }
 
-void sqlite_checkpoint_init(struct sqlite_checkpoint *checkpoint) {
-    *checkpoint = (struct sqlite_checkpoint){0};
+void sqlite_checkpoint_init(struct sqlite_checkpoint *checkpoint, const char *path) {
+    *checkpoint =
+        (struct sqlite_checkpoint){.path = path, .frames_max = SQLITE_CHECKPOINT_FRAMES_MAX};
     (void)pthread_mutex_init(&checkpoint->lock, NULL); /* default attributes cannot fail on Linux */
     (void)pthread_mutex_init(&checkpoint->running, NULL);
     (void)pthread_cond_init(&checkpoint->wake, NULL);
@@ -73,9 +89,8 @@ void sqlite_checkpoint_finish(struct sqlite_checkpoint *checkpoint) {
     (void)pthread_mutex_destroy(&checkpoint->lock);
 }
 
-enum err sqlite_checkpoint_start(struct sqlite_checkpoint *checkpoint, const char *path) {
-    checkpoint->path = path;
-    enum err error = sqlite_db_open(&checkpoint->db, path, CHECKPOINT_CACHE_BYTES);
+enum err sqlite_checkpoint_start(struct sqlite_checkpoint *checkpoint) {
+    enum err error = sqlite_db_open(&checkpoint->db, checkpoint->path, CHECKPOINT_CACHE_BYTES);
     if (error != ERR_OK) {
         return error;
     }
@@ -84,6 +99,7 @@ enum err sqlite_checkpoint_start(struct sqlite_checkpoint *checkpoint, const cha
         return ERR_FULL;
     }
     (void)pthread_setname_np(checkpoint->thread, "checkpoint"); /* a name is only for humans */
+    storage_metrics_store_bytes(sqlite_checkpoint_store_bytes(checkpoint->path));
     checkpoint->started = true;
     return ERR_OK;
 }
@@ -122,7 +138,7 @@ void sqlite_checkpoint_watch(struct sqlite_checkpoint *checkpoint, struct sqlite
 }
 
 void sqlite_checkpoint_maintain(struct sqlite_checkpoint *checkpoint, struct sqlite_db *writer) {
-    if (atomic_load(&checkpoint->frames) < SQLITE_CHECKPOINT_FRAMES_MAX) {
+    if (atomic_load(&checkpoint->frames) < checkpoint->frames_max) {
         return;
     }
     (void)run(checkpoint, writer, SQLITE_CHECKPOINT_RESTART); /* logged inside; tried again later */

@@ -399,7 +399,7 @@ static enum err create(const char *dir, uint32_t members_max, struct sqlite_stor
     (void)pthread_mutexattr_destroy(&attributes);
     (void)pthread_mutex_init(&self->reader_lock, NULL);
     (void)pthread_cond_init(&self->reader_returned, NULL);
-    sqlite_checkpoint_init(&self->checkpoint);
+    sqlite_checkpoint_init(&self->checkpoint, self->path);
     *out = self;
     return ERR_OK;
 }
@@ -407,6 +407,9 @@ static enum err create(const char *dir, uint32_t members_max, struct sqlite_stor
 enum err store_sqlite_open(const char *dir, const struct store_config *config, struct store **out,
                            struct buf *problem) {
     struct sqlite_store *self = NULL;
+    /* Counting SQLite's memory would take a global lock per allocation; refused, harmlessly, when
+     * SQLite is in use already. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     if (sodium_init() < 0) {
         return ERR_INTERNAL;
     }
@@ -422,7 +425,7 @@ enum err store_sqlite_open(const char *dir, const struct store_config *config, s
         error = open_readers(self, config->readers);
     }
     if (error == ERR_OK) {
-        error = sqlite_checkpoint_start(&self->checkpoint, self->path);
+        error = sqlite_checkpoint_start(&self->checkpoint);
     }
     if (error != ERR_OK) {
         if (buf_len(problem) == 0) {

@@ -90,9 +90,9 @@ static void groups_have_a_size_limit(void **state) {
         char name[16];
         (void)snprintf(name, sizeof(name), "n%zu", i);
         user_make(f, name);
-        members[i] = arena_copy(&f->arena, "u_", 4);
+        members[i] = arena_alloc(&f->arena, 8);
         assert_non_null(members[i]);
-        (void)snprintf(members[i], 5, "u_n%zu", i % 10);
+        (void)snprintf(members[i], 8, "u_n%zu", i % 10);
     }
     Pipit__ConversationReply reply;
     Pipit__MembersChanged *changed = NULL;

@@ -138,7 +138,7 @@ static void a_failed_fsync_of_a_checkpoint_does_too(void **state) {
     make_store(dir);
     struct child child = start_child(append_until_checkpoint_sync_fails, dir);
     unsigned acknowledged = read_acks(&child, 1000000);
-    assert_true(acknowledged > 50); /* 1000 frames of the log */
+    assert_true(acknowledged > 50); /* the log reaches its checkpoint */
     int status = wait_child(&child);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), EXIT_FSYNC);

@@ -2,7 +2,7 @@
  * the epoch, and damage that is noticed. */
 #include "tests/unit/storage/support.h"
 
-#include "services/storage/sqlite_db.h"
+#include "services/storage/store_sqlite.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -132,6 +132,22 @@ static void conversation_of(struct fixture *f, size_t count, size_t body_bytes) 
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(support_append(f->store, &f->arena, "c_a", i + 1, body_bytes), ERR_OK);
     }
+}
+
+/* The log is emptied by the writer itself once it has outgrown the background thread. */
+static void an_overgrown_log_is_emptied(void **state) {
+    struct fixture *f = *state;
+    struct sqlite_store *self = (struct sqlite_store *)f->store;
+    conversation_of(f, 30, 5000);
+    assert_true(atomic_load(&self->checkpoint.frames) > 50);
+    f->store->ops->maintain(f->store); /* below the bound: nothing to do */
+    assert_true(atomic_load(&self->checkpoint.frames) > 50);
+    self->checkpoint.frames_max = 50;
+    f->store->ops->maintain(f->store);
+    assert_int_equal(atomic_load(&self->checkpoint.frames), 0);
+    assert_int_equal(support_append(f->store, &f->arena, "c_a", 31, 10), ERR_OK);
+    assert_true(atomic_load(&self->checkpoint.frames) < 50); /* it began from the start */
+    assert_int_equal(support_count_dense(f->store, "c_a"), 31);
 }
 
 static void damage(struct fixture *f, const char *sql) {
@@ -297,6 +313,7 @@ int main(void) {
         cmocka_unit_test(an_unusable_directory_is_explained),
         cmocka_unit_test_setup_teardown(files_are_private, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restored_store_has_a_new_epoch, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_overgrown_log_is_emptied, setup, teardown),
         cmocka_unit_test_setup_teardown(every_column_is_under_the_checksum, setup, teardown),
         cmocka_unit_test_setup_teardown(a_hole_is_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(flipped_bits_make_no_wrong_message, setup, teardown),
