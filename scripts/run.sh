@@ -44,9 +44,14 @@ start() {
     pid[$1]=$!
 }
 
-# The line that says why a service did not start is the last one of its log.
+# Why a service did not start is the problem="..." of the last line of its log.
 explain() {
-    echo "pipit: $1 did not start: $(tail -n 1 "$data/log/$1.log" 2>/dev/null)" >&2
+    local line
+    line=$(tail -n 1 "$data/log/$1.log" 2>/dev/null)
+    if [[ $line =~ problem=\"((\\.|[^\"])*)\" ]]; then
+        line=${BASH_REMATCH[1]}
+    fi
+    echo "pipit: $1 did not start: $line" >&2
     echo "pipit: its whole log is $data/log/$1.log" >&2
 }
 

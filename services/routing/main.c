@@ -10,10 +10,10 @@ static enum err start(struct service *service, struct buf *problem) {
     enum err error = routing_create(service->loop, &settings, &storage_check, &routing);
     if (error != ERR_OK) {
         /* A line that does not fit is cut; the exit status still tells. */
-        (void)buf_append_format(problem,
-                                "routing cannot listen at %s: %s; check [routing] "
-                                "bus_listen and the [bus] section",
-                                settings.bus_listen, err_text(error));
+        err_ignore(buf_append_format(problem,
+                                     "routing cannot listen at %s: %s; check [routing] "
+                                     "bus_listen and the [bus] section",
+                                     settings.bus_listen, err_text(error)));
         return error;
     }
     ops_check_add(service->ops, &storage_check);

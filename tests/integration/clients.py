@@ -9,10 +9,16 @@ import time
 import uuid
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 import requests
 import websocket
 
 from stack import SLOW, wait_until
+
+# Debian 12's websocket-client does not know the registered codes 1012 and 1013 (IANA registry).
+websocket._abnf.VALID_CLOSE_STATUS = (*websocket._abnf.VALID_CLOSE_STATUS, 1012, 1013)
 
 PASSWORD = "quiet-otter-lamp"
 
@@ -242,7 +248,7 @@ class Mqtt:
         self.client_id = client_id or f"t-{uuid.uuid4().hex[:12]}"
         options = {} if version == 5 else {"clean_session": clean}
         self.client = paho.Client(self.client_id, protocol=protocol, **options)
-        self.client.username_pw_set(person.name, password or person.token)
+        self.client.username_pw_set(person.name, person.token if password is None else password)
         self.client.max_inflight_messages_set(1000)
         self.inbox = queue.Queue()
         self.all = []
@@ -266,7 +272,7 @@ class Mqtt:
 
     def connect(self):
         if self.version == 5:
-            properties = paho.Properties(paho.PacketTypes.CONNECT)
+            properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 0 if self.clean else self.expiry
             self.client.connect("127.0.0.1", self.stack.mqtt_port, keepalive=60,
                                 clean_start=self.clean, properties=properties)
@@ -277,7 +283,7 @@ class Mqtt:
         if self.topics and int(getattr(self.code, "value", self.code)) == 0:
             self.client.subscribe([(topic, self.qos) for topic in self.topics]
                                   if self.version != 5 else
-                                  [(topic, paho.SubscribeOptions(qos=self.qos)) for topic in self.topics])
+                                  [(topic, SubscribeOptions(qos=self.qos)) for topic in self.topics])
             self.grants = self.granted.get(timeout=10 * SLOW)
 
     def publish(self, topic, payload, qos=1, wait=True, properties=None):

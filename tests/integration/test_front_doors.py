@@ -14,11 +14,15 @@ import requests
 from stack import BUILD, ROOT, free_port, wait_until
 
 
+def clean_environment():
+    return {k: v for k, v in os.environ.items() if not k.startswith("PIPIT_")}
+
+
 class Run:
     def __init__(self, folder, **ports):
         self.ports = {"HTTP_PORT": free_port(), "WS_PORT": free_port(), "MQTT_PORT": free_port(),
                       "OPS_PORT": free_port(), **ports}
-        env = {**os.environ, "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
+        env = {**clean_environment(), "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
                **{k: str(v) for k, v in self.ports.items()}}
         self.process = subprocess.Popen([str(ROOT / "scripts/run.sh")], env=env, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -114,10 +118,10 @@ def test_every_service_explains_itself():
         binary = str(pathlib.Path(BUILD) / f"pipit-{name}")
         helped = subprocess.run([binary, "--help"], capture_output=True, text=True, timeout=10, check=False)
         assert helped.returncode == 0 and "--print-config" in helped.stdout
-        env = {**os.environ, f"PIPIT_{name.upper()}_LOG_LEVEL": "warn"}
+        env = {**clean_environment(), f"PIPIT_{name.upper()}_LOG_LEVEL": "warn"}
         shown = subprocess.run([binary, "--print-config"], capture_output=True, text=True, env=env,
                                timeout=10, check=False)
         assert re.search(r"log_level = warn +# environment", shown.stdout), shown.stdout
         wrong = subprocess.run([binary, "--print-config"], capture_output=True, text=True, timeout=10,
-                               env={**os.environ, f"PIPIT_{name.upper()}_LOG_LEVL": "warn"}, check=False)
+                               env={**clean_environment(), f"PIPIT_{name.upper()}_LOG_LEVL": "warn"}, check=False)
         assert wrong.returncode != 0 and "LOG_LEVEL" in wrong.stderr.upper()

@@ -3,8 +3,10 @@
 import json
 import subprocess
 
-import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from clients import uuid7
 from stack import SLOW, wait_until
@@ -56,7 +58,7 @@ def test_group_topic_and_json_payload(stack):
 def test_acknowledgement_carries_seq_on_version_5(pair):
     ann, bob = pair
     a = ann.mqtt()
-    properties = paho.Properties(paho.PacketTypes.PUBLISH)
+    properties = Properties(PacketTypes.PUBLISH)
     properties.ResponseTopic = "pipit/me/events"
     properties.CorrelationData = uuid7().encode()
     a.publish(f"pipit/u/{bob.name}/send", "with correlation", properties=properties)
@@ -120,7 +122,7 @@ def test_same_client_id_takes_over(pair):
 def test_foreign_topic_is_refused_with_a_reason(pair):
     ann, _ = pair
     a = ann.mqtt(subscribe=())
-    a.client.subscribe("homeassistant/#", options=paho.SubscribeOptions(qos=1))
+    a.client.subscribe("homeassistant/#", options=SubscribeOptions(qos=1))
     codes = a.granted.get(timeout=5 * SLOW)
     assert all(code.value >= 0x80 for code in codes)
     a.client.publish("some/other/topic", "x", qos=1)
@@ -144,7 +146,7 @@ def test_mosquitto_clients_talk(stack, pair):
     for version in ("311", "5"):
         common = ["-h", "127.0.0.1", "-p", str(stack.mqtt_port), "-V", f"mqttv{version}", "-q", "1"]
         listener = subprocess.Popen(
-            ["mosquitto_sub", *common, "-u", bob.name, "-P", bob.token, "-t", "pipit/me/inbox",
+            ["stdbuf", "-oL", "mosquitto_sub", *common, "-u", bob.name, "-P", bob.token, "-t", "pipit/me/inbox",
              "-C", "1", "-W", "20", "-d"],
             stdout=subprocess.PIPE, text=True, bufsize=1)
         lines = []

@@ -148,8 +148,8 @@ def test_read_mark_reaches_the_sender_and_never_goes_back(stack, pair):
     a.close(), b.close()
 
 
-def test_typing_and_presence_are_seen(stack, pair):
-    ann, bob = pair
+def test_typing_and_presence_are_seen(stack):
+    ann, bob = stack.people.make("typing1", "typing2")
     conversation = ann.direct(bob)
     a = ann.ws()
     b = bob.ws()
