@@ -87,9 +87,6 @@ static bool ask(struct ws_session *ws, struct ws_sync *sync) {
         if (conn_is_starved(&ws->conn)) {
             return false; /* on_room goes on */
         }
-        if (ws->conn.state != CONN_LIVE) {
-            return false;
-        }
         struct sync_item *item = &sync->items[sync->index];
         enum err error = session_history(&ws->session, sync->id, item->conversation,
                                          item->after_seq, LIMIT_SYNC_PAGE_EVENTS);
@@ -143,6 +140,10 @@ void ws_sync_begin(struct ws_session *ws, uint64_t id, const struct frame_sync *
 static void send_page(struct ws_session *ws, struct ws_sync *sync,
                       const struct session_page *page) {
     struct sync_item *item = &sync->items[sync->index];
+    /* A part must fit into what conn_is_starved leaves of the queue, or sync itself would make the
+     * client a slow reader. */
+    size_t quarter = ws->conn.table->settings->send_queue_bytes_max / 4;
+    size_t part_bytes_max = quarter < LIMIT_FRAME_BYTES ? quarter : LIMIT_FRAME_BYTES;
     size_t done = 0;
     do {
         struct frame_page part = {.conversation = item->conversation,
@@ -152,7 +153,7 @@ static void send_page(struct ws_session *ws, struct ws_sync *sync,
                                   .has_more = page->has_more};
         size_t encoded = 0;
         ws_send_scratch(
-            ws, frame_encode_page(ws_scratch(ws), sync->id, &part, LIMIT_FRAME_BYTES, &encoded));
+            ws, frame_encode_page(ws_scratch(ws), sync->id, &part, part_bytes_max, &encoded));
         if (ws->conn.state != CONN_LIVE) {
             return; /* sync is gone */
         }

@@ -126,7 +126,8 @@ static void pass_on(struct signal_entry *entry) {
         release(entry);
         return;
     }
-    if (presence && !entry->active && sessions_online(directory_sessions(routing->directory), entry->key.user)) {
+    if (presence && !entry->active &&
+        sessions_online(directory_sessions(routing->directory), entry->key.user)) {
         release(entry); /* the last session at one endpoint, not the last one at all */
         return;
     }

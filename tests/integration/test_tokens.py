@@ -74,8 +74,9 @@ def test_forged_tokens_are_refused_everywhere(stack):
     for name, token in forgeries(stack, ann.token):
         answer = requests.get(stack.rest_url + "/v1/me",
                               headers={"Authorization": f"Bearer {token}"}, timeout=10)
-        assert answer.status_code == 401, f"REST accepted: {name}"
-        assert answer.headers["Content-Type"].startswith("application/problem+json")
+        if answer.status_code != 431:  # the HTTP parser's own refusal of a huge header
+            assert answer.status_code == 401, f"REST accepted: {name}"
+            assert answer.headers["Content-Type"].startswith("application/problem+json")
         socket = Ws(stack)
         socket.post("auth", {"token": token})
         code, _ = socket.wait_closed(timeout=5)
