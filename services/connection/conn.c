@@ -304,13 +304,10 @@ static void check_login(struct conn *conn, uint64_t now_us) {
 
 static void check_live(struct conn *conn, uint64_t now_us) {
     uint64_t due_us = UINT64_MAX;
-    if (conn->accounted_bytes > 0) {
-        due_us = conn->progress_us + CONN_STALL_TIMEOUT_US;
-        if (now_us >= due_us) {
-            connection_metrics_limit(LIMIT_HIT_SEND_QUEUE);
-            conn_end(conn, REASON_SLOW_READER);
-            return;
-        }
+    if (conn_is_too_slow(conn, now_us, &due_us)) {
+        connection_metrics_limit(LIMIT_HIT_SEND_QUEUE);
+        conn_end(conn, REASON_SLOW_READER);
+        return;
     }
     uint64_t protocol_us = conn->protocol->on_check(conn, now_us);
     if (conn->state == CONN_LIVE) {

@@ -23,6 +23,9 @@
 #define CONN_STALL_TIMEOUT_US                                                                      \
     8000000u /* output waits and the socket takes nothing: slow reader.                            \
                 Source: goal A4, closed with a reason within 10 s */
+#define CONN_BEHIND_TIMEOUT_US                                                                     \
+    2000000u                 /* messages wait in history and less than half a queue went out */
+#define CONN_TAKE_PERCENT 75 /* of the send queue: beyond it no stored message is taken */
 #define CONN_KERNEL_SEND_BYTES                                                                     \
     131072 /* SO_SNDBUF: without it the kernel grows to 4 MiB and a                                \
               stalled reader is noticed after thousands of messages */
@@ -81,9 +84,11 @@ struct conn {
     uint64_t opened_us, heard_us;
     uint64_t progress_us; /* the socket last took bytes, or output began to wait */
     uint64_t closing_us;
-    uint64_t resume_us;       /* on the table's waiting list */
-    uint32_t unit_left_bytes; /* of a partly sent unit at the front of out */
-    uint32_t accounted_bytes; /* of out, in limits */
+    uint64_t sent_bytes;
+    uint64_t behind_us, behind_sent_bytes; /* conn_may_take said no since then; 0 = it did not */
+    uint64_t resume_us;                    /* on the table's waiting list */
+    uint32_t unit_left_bytes;              /* of a partly sent unit at the front of out */
+    uint32_t accounted_bytes;              /* of out, in limits */
     enum conn_state state;
     enum reason refusal; /* let in only to be told this */
     enum reason reason;  /* why it ended */
@@ -170,7 +175,13 @@ struct buf *conn_out(struct conn *conn);
 void conn_wrote(struct conn *conn, enum err error);
 /* The next bytes appended to an empty queue are no protocol unit (an HTTP answer). */
 void conn_wrote_raw(struct conn *conn, size_t bytes);
-/* Output waits and is above half of the limit; on_room will be called. */
+/* May a stored message be queued, or is it better left in history? on_room is called when that
+ * turns true again. Never closes the connection. */
+bool conn_may_take(struct conn *conn);
+/* Has the client taken too little for too long? Else *due_us tells when to ask again. */
+bool conn_is_too_slow(struct conn *conn, uint64_t now_us, uint64_t *due_us);
+/* Output waits and is above half of the limit; on_room will be called. Never closes the connection.
+ */
 bool conn_is_starved(struct conn *conn);
 /* Drops queued units of which nothing was sent. */
 void conn_drop_queued(struct conn *conn);

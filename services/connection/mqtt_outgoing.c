@@ -79,11 +79,7 @@ bool mqtt_can_take(const struct session *session) {
     struct conn *conn = &ms->conn;
     bool subscribed =
         ms->inbox_qos != MQTT_QOS_NONE || (ms->clean && ms->events_qos != MQTT_QOS_NONE);
-    bool queue_full = buf_len(&conn->out) > conn->table->settings->send_queue_bytes_max / 2;
-    if (queue_full) {
-        conn->starved = true; /* on_room tells the hub */
-    }
-    bool takes = conn->state == CONN_LIVE && subscribed && !queue_full &&
+    bool takes = conn->state == CONN_LIVE && subscribed && conn_may_take(conn) &&
                  list_first(&ms->deferred) == NULL && mqtt_inflight_has_room(&ms->inflight);
     ms->wants_room = ms->wants_room || !takes;
     return takes;

@@ -128,12 +128,12 @@ static size_t upgrade(struct ws_session *ws, const uint8_t *bytes, size_t count)
     if (error == ERR_MORE) {
         return 0;
     }
-    if (error != ERR_OK) {
-        refuse_upgrade(ws, status, REASON_MALFORMED);
+    if (conn->refusal != REASON_OK) {
+        refuse_upgrade(ws, 503, conn->refusal); /* whatever it asked for */
         return count;
     }
-    if (conn->refusal != REASON_OK) {
-        refuse_upgrade(ws, 503, conn->refusal);
+    if (error != ERR_OK) {
+        refuse_upgrade(ws, status, REASON_MALFORMED);
         return count;
     }
     if (!origin_allowed(&handshake, conn->table->settings->allowed_origins)) {

@@ -267,6 +267,11 @@ static void on_event(struct session *session, const struct event *event) {
                   event->frame_bytes); /* shed, or the connection is ending */
 }
 
+static bool can_take(const struct session *session) {
+    struct conn *conn = &CONTAINER_OF(session, struct ws_session, session)->conn;
+    return conn->state == CONN_LIVE && conn_may_take(conn);
+}
+
 static void on_end(struct session *session, enum reason reason) {
     conn_end(&ws_of_session(session)->conn, reason); /* closes the session */
 }
@@ -277,5 +282,5 @@ const struct session_ops ws_session_ops = {.protocol = "ws",
                                            .on_page = on_page,
                                            .on_online = on_online,
                                            .on_event = on_event,
-                                           .can_take = NULL,
+                                           .can_take = can_take,
                                            .on_end = on_end};

@@ -33,7 +33,11 @@ static void detach(struct ws_session *ws) {
 }
 
 static void on_room(struct conn *conn) {
-    ws_sync_go_on(ws_of(conn));
+    struct ws_session *ws = ws_of(conn);
+    if (ws->attached) {
+        session_writable(&ws->session);
+    }
+    ws_sync_go_on(ws);
 }
 
 /* --- the end */
