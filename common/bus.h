@@ -87,6 +87,9 @@ enum err bus_publisher_create(struct bus *bus, const char *url,
 /* Copies; never blocks; drops the oldest of a slow subscriber (1,024 messages behind) in silence.
  * Loop's thread. ERR_TOO_LARGE, ERR_NO_MEMORY. */
 enum err bus_publish(struct bus_publisher *publisher, const void *bytes, size_t count) MUST_CHECK;
+/* The same for a message in two parts, so that a header needs no buffer of its own. */
+enum err bus_publish_parts(struct bus_publisher *publisher, const void *head, size_t head_bytes,
+                           const void *body, size_t body_bytes) MUST_CHECK;
 void bus_publisher_close(struct bus_publisher **publisher);
 
 struct bus_subscriber;

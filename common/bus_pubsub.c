@@ -87,9 +87,11 @@ enum err bus_publisher_create(struct bus *bus, const char *url, struct bus_publi
     return ERR_OK;
 }
 
-enum err bus_publish(struct bus_publisher *publisher, const void *bytes, size_t count) {
+enum err bus_publish_parts(struct bus_publisher *publisher, const void *head, size_t head_bytes,
+                           const void *body, size_t body_bytes) {
     struct bus_endpoint *endpoint = publisher->endpoint;
-    if (count > endpoint->bus->message_bytes_max) {
+    size_t bytes_max = endpoint->bus->message_bytes_max;
+    if (head_bytes > bytes_max || body_bytes > bytes_max - head_bytes) {
         return ERR_TOO_LARGE;
     }
     if (atomic_load(&endpoint->pipes) == 0) {
@@ -97,12 +99,16 @@ enum err bus_publish(struct bus_publisher *publisher, const void *bytes, size_t 
     }
     nng_aio *aio = CONTAINER_OF(endpoint, struct publisher_endpoint, endpoint)->aio;
     nng_msg *message;
-    int code = nng_msg_alloc(&message, count);
+    int code = nng_msg_alloc(&message, head_bytes + body_bytes);
     if (code != 0) {
         return bus_err_from_nng(code);
     }
-    if (count > 0) {
-        memcpy(nng_msg_body(message), bytes, count);
+    uint8_t *bytes = nng_msg_body(message);
+    if (head_bytes > 0) {
+        memcpy(bytes, head, head_bytes);
+    }
+    if (body_bytes > 0) {
+        memcpy(bytes + head_bytes, body, body_bytes);
     }
     nng_aio_set_msg(aio, message);
     nng_send_aio(endpoint->socket, aio);
@@ -113,6 +119,10 @@ enum err bus_publish(struct bus_publisher *publisher, const void *bytes, size_t 
     }
     nng_aio_set_msg(aio, NULL);
     return bus_err_from_nng(code);
+}
+
+enum err bus_publish(struct bus_publisher *publisher, const void *bytes, size_t count) {
+    return bus_publish_parts(publisher, bytes, count, NULL, 0);
 }
 
 void bus_publisher_close(struct bus_publisher **publisher) {

@@ -2,7 +2,6 @@
  * a fork of a process that runs nng has none of nng's threads. */
 #include "tests/unit/common/support_bus.h"
 
-#include "common/clock.h"
 #include "common/contract.h"
 
 #include <arpa/inet.h>
@@ -12,9 +11,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define READY_FD 3
+#define TURN_US 5000u /* `done` is asked at least this often: it may send something again */
 #define ARGUMENTS_MAX 8
 #define FOLDERS_MAX 64
 #define FIRST_PORT 20000
@@ -23,14 +24,20 @@
 static char folders[FOLDERS_MAX][32];
 static size_t folder_count;
 
+/* The real clock: tests may have frozen the other one. */
+static uint64_t real_us(void) {
+    struct timespec now;
+    CONTRACT(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
 bool support_turn_until(struct loop *loop, bool (*done)(void *arg), void *arg) {
-    uint64_t deadline_us = clock_mono_us() + SUPPORT_DEADLINE_US;
+    uint64_t deadline_us = real_us() + SUPPORT_DEADLINE_US;
     while (!done(arg)) {
-        uint64_t now_us = clock_mono_us();
-        if (now_us >= deadline_us) {
+        if (real_us() >= deadline_us) {
             return false;
         }
-        CONTRACT(loop_turn(loop, deadline_us - now_us) == ERR_OK);
+        CONTRACT(loop_turn(loop, TURN_US) == ERR_OK);
     }
     return true;
 }
@@ -51,8 +58,8 @@ bool support_turn_until_count(struct loop *loop, const unsigned *count, unsigned
 }
 
 void support_turn_for(struct loop *loop, uint64_t us) {
-    uint64_t deadline_us = clock_mono_us() + us;
-    for (uint64_t now_us; (now_us = clock_mono_us()) < deadline_us;) {
+    uint64_t deadline_us = real_us() + us;
+    for (uint64_t now_us; (now_us = real_us()) < deadline_us;) {
         CONTRACT(loop_turn(loop, deadline_us - now_us) == ERR_OK);
     }
 }
@@ -136,6 +143,12 @@ pid_t support_spawn(const char *const *arguments) {
 void support_child_ready(void) {
     CONTRACT(write(READY_FD, "r", 1) == 1);
     (void)close(READY_FD);
+}
+
+bool support_ended_well(pid_t child) {
+    int status;
+    CONTRACT(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 void support_kill(pid_t child, int signal_number) {

@@ -27,6 +27,8 @@ void support_remove_folders(void);
  * until it has called support_child_ready (a byte on descriptor 3). */
 pid_t support_spawn(const char *const *arguments);
 void support_child_ready(void);
+/* waitpid(2): true when the child ended by itself with status 0. */
+bool support_ended_well(pid_t child);
 /* kill(2) and waitpid(2). */
 void support_kill(pid_t child, int signal_number);
 
