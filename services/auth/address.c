@@ -54,20 +54,24 @@ static bool trusted(const struct address_proxies *proxies, const uint8_t bytes[1
     return false;
 }
 
-/* "192.0.2.7" or "10.0.0.0/8" in entry, which is changed. */
-static bool parse_network(char *entry, struct network *network) {
+/* "192.0.2.7" or "10.0.0.0/8". */
+static bool parse_network(const char *entry, struct network *network) {
+    char text[64];
     bool v4 = false;
-    char *slash = strchr(entry, '/');
-    if (slash != NULL) {
-        *slash++ = '\0';
+    size_t length = strcspn(entry, "/");
+    if (length >= sizeof text) {
+        return false;
     }
-    if (!parse(entry, network->bytes, &v4)) {
+    memcpy(text, entry, length);
+    text[length] = '\0';
+    if (!parse(text, network->bytes, &v4)) {
         return false;
     }
     network->prefix_bits = 128;
-    if (slash != NULL) {
+    if (entry[length] == '/') {
+        const char *digits = entry + length + 1;
         char *end = NULL;
-        unsigned long bits = slash[0] >= '0' && slash[0] <= '9' ? strtoul(slash, &end, 10) : 999;
+        unsigned long bits = digits[0] >= '0' && digits[0] <= '9' ? strtoul(digits, &end, 10) : 999;
         if (end == NULL || *end != '\0' || bits > (v4 ? 32u : 128u)) {
             return false;
         }

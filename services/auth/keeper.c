@@ -10,7 +10,8 @@
 #include "services/auth/invites.h"
 #include <sodium.h>
 
-#define KEEPER_INTERVAL_US 10000000u
+#define KEEPER_INTERVAL_MAX_US 10000000u
+#define KEEPER_LOOKS_PER_MARGIN 6u /* so that a published key is seen well before it signs */
 #define KEEPER_RETRY_US 500000u
 #define KEEPER_KICK_US 1000u
 
@@ -95,8 +96,11 @@ static void on_done(struct loop_call *call) {
     if (keeper->quiet) {
         return;
     }
+    uint64_t look_us = keeper->auth->settings->key_margin_us / KEEPER_LOOKS_PER_MARGIN;
+    look_us = look_us < KEEPER_RETRY_US ? KEEPER_RETRY_US : look_us;
+    look_us = look_us > KEEPER_INTERVAL_MAX_US ? KEEPER_INTERVAL_MAX_US : look_us;
     bool settled = keeper->keys_error == ERR_OK && keeper->first_done;
-    uint64_t delay_us = settled ? KEEPER_INTERVAL_US : KEEPER_RETRY_US;
+    uint64_t delay_us = settled ? look_us : KEEPER_RETRY_US;
     schedule(keeper, keeper->kicked ? KEEPER_KICK_US : delay_us);
 }
 

@@ -6,7 +6,8 @@
 #include "services/auth/auth.h"
 
 struct keeper;
-/* Begins at once; tries again every half second until it worked, then every ten seconds. Sets the
+/* Begins at once; tries again every half second until it worked, then looks six times in each
+ * key_margin, at least every ten seconds. Sets the
  * readiness checks "keys" and "first_start". Loop's thread, as are the others. */
 enum err keeper_create(struct auth *auth, struct keeper **out) MUST_CHECK;
 /* Look again soon: another instance changed the keys. */
