@@ -1,8 +1,8 @@
 /* loop: one epoll event loop. A loop and everything added to it belongs to the thread that runs it;
- * only loop_post and loop_stop may be called from other threads. A turn is: wait, ready descriptors,
- * posted calls, due timers, then the turn-end hooks (batches are flushed and closed objects are
- * reclaimed there, so nothing is freed inside its own callback). Time is read once a turn; timers
- * cost no system call: the nearest one becomes the epoll_pwait2 timeout. */
+ * only loop_post and loop_stop may be called from other threads. A turn is: wait, ready
+ * descriptors, posted calls, due timers, then the turn-end hooks (batches are flushed and closed
+ * objects are reclaimed there, so nothing is freed inside its own callback). Time is read once a
+ * turn; timers cost no system call: the nearest one becomes the epoll_pwait2 timeout. */
 #ifndef PIPIT_COMMON_LOOP_H
 #define PIPIT_COMMON_LOOP_H
 
@@ -20,8 +20,8 @@ void loop_destroy(struct loop **loop);
 enum err loop_run(struct loop *loop) MUST_CHECK;
 /* One turn that waits at most timeout_us; for tests. */
 enum err loop_turn(struct loop *loop, uint64_t timeout_us) MUST_CHECK;
-void loop_stop(struct loop *loop);                 /* any thread, also from a signal's callback */
-uint64_t loop_now_us(const struct loop *loop);     /* clock_mono_us as of this turn */
+void loop_stop(struct loop *loop);             /* any thread, also from a signal's callback */
+uint64_t loop_now_us(const struct loop *loop); /* clock_mono_us as of this turn */
 /* Seconds x 1e-6 that the last turn spent working (not waiting): the loop lag metric. */
 uint64_t loop_last_busy_us(const struct loop *loop);
 
@@ -65,7 +65,8 @@ void loop_hook_add(struct loop *loop, struct loop_hook *hook, loop_hook_fn on_tu
 void loop_hook_remove(struct loop *loop, struct loop_hook *hook);
 
 /* --- calls from other threads: runs fn(arg) on the loop's thread, in posting order per thread. One
- * eventfd write per wake-up, not per call. ERR_FULL beyond posted_max: the caller sheds or retries. */
+ * eventfd write per wake-up, not per call. ERR_FULL beyond posted_max: the caller sheds or retries.
+ */
 enum err loop_post(struct loop *loop, void (*fn)(void *arg), void *arg) MUST_CHECK;
 /* An embedded, intrusive form that cannot fail: the node may be posted again only after it ran. */
 struct loop_call {
@@ -73,5 +74,8 @@ struct loop_call {
     void (*run)(struct loop_call *call);
 };
 void loop_post_call(struct loop *loop, struct loop_call *call, void (*run)(struct loop_call *call));
+/* Takes a posted call back, so that its memory may go; no-op when it is not posted. Loop's thread,
+ * and no other thread may be posting it meanwhile. */
+void loop_call_cancel(struct loop *loop, struct loop_call *call);
 
 #endif

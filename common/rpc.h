@@ -9,10 +9,10 @@
 
 struct rpc;
 struct rpc_peer {
-    const char *address;   /* base address; the instance's name */
+    const char *address; /* base address; the instance's name */
     struct bus_peer *peer;
     bool up;
-    void *user;            /* the owner's per-instance state; NULL at first */
+    void *user; /* the owner's per-instance state; NULL at first */
 };
 struct rpc_config {
     const char *specification; /* see discovery.h */
@@ -39,7 +39,8 @@ enum err rpc_call_peer(struct rpc *rpc, struct rpc_peer *peer, const void *bytes
 /* The blocking form for worker threads (never on a loop's thread): appends the reply to `reply`.
  * Waits up to the time-out for an instance to come up. A call whose outcome is unknown is not
  * repeated here. */
-enum err rpc_call_wait(struct rpc *rpc, const void *bytes, size_t count, struct buf *reply) MUST_CHECK;
+enum err rpc_call_wait(struct rpc *rpc, const void *bytes, size_t count,
+                       struct buf *reply) MUST_CHECK;
 /* Rendezvous (highest random weight) choice among the instances that are up; NULL when none is. */
 struct rpc_peer *rpc_owner(struct rpc *rpc, const void *key, size_t key_bytes);
 

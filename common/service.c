@@ -265,11 +265,10 @@ static enum err start(struct process *process, struct buf *problem) {
     register_metrics(process->definition, PIPIT_VERSION, PIPIT_COMMIT);
     error = ops_create(process->service.loop, settings->ops_listen, &process->service.ops);
     if (error != ERR_OK) {
-        enum err said =
-            buf_append_format(problem, "[%s] ops_listen: cannot listen on %.64s: %s",
-                              process->definition->name, settings->ops_listen,
-                              error == ERR_EXISTS ? "the address is in use; choose another port"
-                                                  : err_text(error));
+        enum err said = buf_append_format(
+            problem, "[%s] ops_listen: cannot listen on %.64s: %s", process->definition->name,
+            settings->ops_listen,
+            error == ERR_EXISTS ? "the address is in use; choose another port" : err_text(error));
         return said == ERR_OK ? error : said;
     }
     return process->definition->start(&process->service, problem);

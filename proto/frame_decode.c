@@ -35,7 +35,7 @@ enum field_kind {
 /* Said behind `member "x" `. */
 static const char *const field_problems[] = {
     [FIELD_CONVERSATION] = "is not a conversation id",
-    [FIELD_USER] = "is not a user id",
+    [FIELD_USER] = "is not a user name or id",
     [FIELD_MESSAGE_ID] = "is not a UUID version 7",
     [FIELD_BODY] = "is not a message body (an object whose text is a string)",
     [FIELD_SEQ] = "is not a seq (1 or more)",
@@ -194,6 +194,16 @@ static enum reason take_name(const struct json_value *value, char *text, size_t 
     return REASON_OK;
 }
 
+/* "bob" and "u_bob" mean the same, as in MQTT topics and REST paths. */
+static enum reason take_user(const struct json_value *value, char id[LIMIT_USER_ID_BYTES + 1]) {
+    char text[LIMIT_USER_ID_BYTES + 1];
+    if (json_string_copy(value, text, sizeof text) != ERR_OK ||
+        names_user_id_accept(text, strlen(text), id) != ERR_OK) {
+        return REASON_MALFORMED;
+    }
+    return REASON_OK;
+}
+
 static enum reason take_message_id(const struct json_value *value, uint8_t id[ID_UUID_BYTES]) {
     struct slice text;
     if (json_string_slice(value, &text) != ERR_OK) {
@@ -274,7 +284,7 @@ static enum reason take_field(const struct field *field, const struct json_value
     case FIELD_CONVERSATION:
         return take_name(value, into, LIMIT_CONVERSATION_ID_BYTES + 1, names_conversation_id_valid);
     case FIELD_USER:
-        return take_name(value, into, LIMIT_USER_ID_BYTES + 1, names_user_id_valid);
+        return take_user(value, into);
     case FIELD_MESSAGE_ID:
         return take_message_id(value, into);
     case FIELD_BODY:

@@ -1,7 +1,7 @@
-/* hub: everything one event-loop thread of connection knows about sessions, users, conversations and
- * the other services. Sockets and protocols (ws_session.c, mqtt_session.c) sit on top of session.h;
- * the bus sits below. A hub is one endpoint for routing (proto/directory.proto), shares nothing with
- * the hubs of other threads and takes no lock. */
+/* hub: everything one event-loop thread of connection knows about sessions, users, conversations
+ * and the other services. Sockets and protocols (ws_session.c, mqtt_session.c) sit on top of
+ * session.h; the bus sits below. A hub is one endpoint for routing (proto/directory.proto), shares
+ * nothing with the hubs of other threads and takes no lock. */
 #ifndef PIPIT_CONNECTION_HUB_H
 #define PIPIT_CONNECTION_HUB_H
 
@@ -26,7 +26,8 @@ bool hub_has_routing(const struct hub *hub);
 void hub_leave(struct hub *hub, uint64_t timeout_us, void (*on_left)(void *user), void *user);
 struct loop *hub_loop(struct hub *hub);
 const struct connection_settings *hub_settings(const struct hub *hub);
-const char *hub_epoch(const struct hub *hub); /* history epoch as last told by storage; "" unknown */
+const char *
+hub_epoch(const struct hub *hub); /* history epoch as last told by storage; "" unknown */
 
 /* Token check without asking anybody: signature, times, revocations. REASON_OK fills claims;
  * otherwise REASON_BAD_TOKEN, REASON_TOKEN_EXPIRED, REASON_TOKEN_REVOKED, REASON_DISABLED or

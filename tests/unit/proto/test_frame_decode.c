@@ -85,6 +85,9 @@ static void send_is_read(void **state) {
     assert_string_equal(frame.message.conversation, "");
     assert_true(frame.id == LIMIT_REQUEST_ID_MAX);
     assert_int_equal(frame.message.reply, 0);
+    frame = accept("{\"t\":\"send\",\"id\":1,\"d\":{\"to\":\"bob\",\"message\":"
+                   "\"01933b4e-7a10-7000-8000-0123456789ab\",\"body\":{}}}");
+    assert_string_equal(frame.message.to, "u_bob"); /* a name will do */
 }
 
 static void body_passes_verbatim(void **state) {
