@@ -156,6 +156,10 @@ static enum admit_result look_up(struct conversation *conversation, struct pendi
         return ADMIT_WAIT;
     }
     enum err error = start(conversation, pending);
+    if (error == ERR_FULL) {
+        conversation_starve(conversation);
+        return ADMIT_WAIT;
+    }
     return error == ERR_OK ? ADMIT_WAIT : refuse(pending, reason_from_err(error));
 }
 

@@ -35,7 +35,7 @@
 
 struct conversations {
     struct map map;
-    struct list idle, trouble;
+    struct list idle, trouble, starved;
     size_t members; /* entries in all member sets */
     uint64_t generation;
 };
@@ -58,6 +58,7 @@ enum err conversations_create(struct routing *routing, struct conversations **ou
     }
     list_init(&all->idle);
     list_init(&all->trouble);
+    list_init(&all->starved);
     *out = all;
     return ERR_OK;
 }
@@ -153,7 +154,8 @@ struct conversation *conversation_get(struct routing *routing, const char *id) {
 static bool in_use(const struct conversation *conversation) {
     return conversation->busy != BUSY_NONE || conversation->pending_count > 0 ||
            conversation->waiters.count > 0 || list_node_linked(&conversation->ready_node) ||
-           list_node_linked(&conversation->trouble_node);
+           list_node_linked(&conversation->trouble_node) ||
+           list_node_linked(&conversation->starved_node);
 }
 
 static void settle(struct conversation *conversation) {
@@ -286,6 +288,28 @@ void conversation_trouble(struct conversation *conversation) {
 static void end_trouble(struct conversation *conversation) {
     if (list_node_linked(&conversation->trouble_node)) {
         list_remove(&conversation->routing->conversations->trouble, &conversation->trouble_node);
+    }
+}
+
+void conversation_starve(struct conversation *conversation) {
+    if (!list_node_linked(&conversation->starved_node)) {
+        list_push_back(&conversation->routing->conversations->starved, &conversation->starved_node);
+    }
+}
+
+/* A conversation that starves again goes to the front: first come, first served. */
+void conversations_resume(struct routing *routing) {
+    struct list *starved = &routing->conversations->starved;
+    size_t count = starved->count;
+    for (size_t i = 0; i < count; i++) {
+        struct list_node *node = list_pop_front(starved);
+        struct conversation *conversation = CONTAINER_OF(node, struct conversation, starved_node);
+        conversation_run(conversation);
+        if (list_node_linked(node)) {
+            list_remove(starved, node);
+            list_push_front(starved, node);
+            return;
+        }
     }
 }
 
@@ -431,6 +455,9 @@ void conversations_abort(struct routing *routing) {
         struct conversation *conversation = CONTAINER_OF(node, struct conversation, node);
         conversation_fail(conversation, REASON_DRAIN);
         end_trouble(conversation);
+        if (list_node_linked(&conversation->starved_node)) {
+            list_remove(&all->starved, &conversation->starved_node);
+        }
         settle(conversation);
     }
 }

@@ -27,6 +27,7 @@ struct conversation {
     struct list_node idle_node;    /* while nothing is on the way: least recently used first */
     struct list_node ready_node;   /* append: the queue may be sent */
     struct list_node trouble_node; /* an outcome is unknown: reloaded by itself */
+    struct list_node starved_node; /* no call to storage was free: run again */
     struct routing *routing;
     char id[LIMIT_CONVERSATION_ID_BYTES + 1];
 
@@ -90,6 +91,10 @@ bool conversation_members_fresh(const struct conversation *conversation);
 void conversation_fail(struct conversation *conversation, enum reason reason);
 /* From now on this conversation reloads by itself until that succeeds. */
 void conversation_trouble(struct conversation *conversation);
+/* Its call found all calls to storage in use: it is run again when some are free. */
+void conversation_starve(struct conversation *conversation);
+/* End of the turn: runs those, as far as calls are free. */
+void conversations_resume(struct routing *routing);
 /* Delivers and acknowledges the stored messages, when nothing is missing before them. */
 void conversation_publish_stored(struct conversation *conversation);
 /* Replaces the members (NULL = none). Takes over `members`. */

@@ -40,6 +40,15 @@ static void fail_call(struct conversation *conversation, enum err error) {
     conversation_fail(conversation, reason_from_err(error));
 }
 
+/* Nothing was sent. Without a free call the conversation waits for one. */
+static void not_sent(struct conversation *conversation, enum err error) {
+    if (error == ERR_FULL) {
+        conversation_starve(conversation);
+    } else {
+        fail_call(conversation, error);
+    }
+}
+
 /* --- members and head */
 
 /* Tells endpoints what changed since they last heard of this conversation from us. */
@@ -131,6 +140,7 @@ static void on_loaded(enum err status, const uint8_t *body, size_t body_bytes, v
     enum err error = storage_reply(conversation->routing, status, MESSAGE_CONVERSATION_REPLY, body,
                                    body_bytes, (ProtobufCMessage **)&reply);
     conversation->busy = BUSY_NONE;
+    conversation->routing->loads_out--;
     if (error == ERR_OK) {
         error = storage_error(reply->error);
     }
@@ -147,18 +157,25 @@ static void on_loaded(enum err status, const uint8_t *body, size_t body_bytes, v
     conversation_run(conversation);
 }
 
+/* After a restart everything is loaded at once: half of the calls stay free for appends. */
+static bool reload_room(const struct routing *routing) {
+    return routing->loads_out < routing->settings->storage_calls_max / 2;
+}
+
 void reload_start(struct conversation *conversation) {
     struct routing *routing = conversation->routing;
     Pipit__ConversationLoad request = PIPIT__CONVERSATION_LOAD__INIT;
     request.conversation = conversation->id;
-    metric_add(&routing_metrics.members_reloads, 1);
     conversation->asked_generation = conversations_generation(routing);
-    enum err error =
-        storage_call(routing, MESSAGE_CONVERSATION_LOAD, &request.base, on_loaded, conversation);
+    enum err error = reload_room(routing) ? storage_call(routing, MESSAGE_CONVERSATION_LOAD,
+                                                         &request.base, on_loaded, conversation)
+                                          : ERR_FULL;
     if (error != ERR_OK) {
-        fail_call(conversation, error);
+        not_sent(conversation, error);
         return;
     }
+    metric_add(&routing_metrics.members_reloads, 1);
+    routing->loads_out++;
     conversation->busy = BUSY_LOADING;
 }
 
@@ -207,7 +224,7 @@ void reload_create(struct conversation *conversation, const struct pending *pend
     enum err error = storage_call(conversation->routing, MESSAGE_CONVERSATION_CREATE, &request.base,
                                   on_created, conversation);
     if (error != ERR_OK) {
-        fail_call(conversation, error);
+        not_sent(conversation, error);
         return;
     }
     conversation->busy = BUSY_CREATING;
@@ -315,7 +332,7 @@ void reload_tail(struct conversation *conversation) {
                                   on_tail, conversation);
     if (error != ERR_OK) {
         conversation_trouble(conversation);
-        fail_call(conversation, error);
+        not_sent(conversation, error);
         return;
     }
     conversation->busy = BUSY_TAIL;

@@ -114,6 +114,7 @@ static bool is_drained(const struct routing *routing) {
 
 static void on_turn_end(struct loop_hook *hook) {
     struct routing *routing = CONTAINER_OF(hook, struct routing, turn_end);
+    conversations_resume(routing);
     append_flush(routing);
     fanout_flush(routing);
     shed_turn(routing);

@@ -34,8 +34,8 @@ const struct conf_row routing_conf_rows[] = {
         "bytes each."),
     ROW("requests_max", CONF_UINT, requests_max, "256", "4", "4096",
         "Requests of other services that may be unanswered at once; more wait in their sockets."),
-    ROW("storage_calls_max", CONF_UINT, storage_calls_max, "64", "4", "1024",
-        "Calls in flight to one storage instance."),
+    ROW("storage_calls_max", CONF_UINT, storage_calls_max, "128", "8", "1024",
+        "Calls in flight to one storage instance; at most half of them load conversations."),
     ROW("relays_max", CONF_UINT, relays_max, "32", "1", "1024",
         "History and list reads in flight to storage; keep it below storage_calls_max so that "
         "messages do not wait behind reads."),

@@ -39,6 +39,7 @@ struct routing {
 
     struct loop_hook turn_end;
     struct loop_timer second; /* leases, retries */
+    size_t loads_out;         /* reload: conversations being loaded */
     bool draining;
     bool closing; /* routing_destroy: nothing new begins */
     void (*on_drained)(void *user);

@@ -311,8 +311,8 @@ enum err endpoint_try_call(struct endpoint_peer *endpoint, enum message_type typ
     struct buf packed;
     buf_init(&packed, 2 * ENVELOPE_RAW_BYTES_MAX);
     assert_int_equal(envelope_pack(type, message, false, &packed), ERR_OK);
-    enum err error = bus_call(endpoint->peer, buf_data(&packed), buf_len(&packed), CALL_TIMEOUT_US,
-                              on_reply, endpoint);
+    enum err error = bus_call(endpoint->peer, buf_data(&packed), buf_len(&packed),
+                              endpoint->timeout_us, on_reply, endpoint);
     buf_finish(&packed);
     return error;
 }
@@ -384,6 +384,7 @@ struct endpoint_peer *endpoint_open(struct world *world, int index) {
     world->endpoints[slot] = endpoint;
     endpoint->world = world;
     endpoint->id = world->next_endpoint++;
+    endpoint->timeout_us = CALL_TIMEOUT_US;
     char url[BUS_URL_BYTES];
     assert_int_equal(bus_url_derive(world->address[index], BUS_URL_REP, url), ERR_OK);
     assert_int_equal(bus_peer_create(world->bus, url, 64, NULL, NULL, &endpoint->peer), ERR_OK);

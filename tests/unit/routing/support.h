@@ -53,6 +53,7 @@ struct endpoint_peer {
     uint64_t id, update_seq;
     uint64_t boot_id; /* of the last InterestReply */
     unsigned replies, interest_replies, troubles, empty_replies;
+    uint64_t timeout_us; /* of its calls */
     bool need_snapshot;
     uint32_t interest_error;
     size_t result_count, delivery_count, batches;

@@ -387,7 +387,7 @@ static void serve(struct scripted_storage *storage, enum message_type type, cons
         answer_heads(storage, (Pipit__HeadsRequest *)message, answer);
         break;
     default:
-        CONTRACT(!"a request that routing never sends");
+        fail_msg("a request that routing never sends");
     }
 }
 

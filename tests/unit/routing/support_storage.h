@@ -12,7 +12,7 @@
 #include "proto/storage.pb-c.h"
 #include <stdbool.h>
 
-#define SCRIPT_CONVERSATIONS_MAX 64
+#define SCRIPT_CONVERSATIONS_MAX 80
 #define SCRIPT_ROWS_MAX 4096
 #define SCRIPT_MEMBERS_MAX 128
 #define SCRIPT_HELD_MAX 64

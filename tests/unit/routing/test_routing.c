@@ -81,6 +81,65 @@ static void the_cache_is_bounded(void **state) {
     }
 }
 
+static void few_calls(struct routing_settings *settings, int index) {
+    (void)index;
+    settings->storage_calls_max = 8;
+}
+
+static int start_few_calls(void **state) {
+    (void)state;
+    world_start(&world, 1, few_calls);
+    (void)endpoint_open(&world, 0);
+    return 0;
+}
+
+/* 60 conversations become active at once (a restart), 8 calls to storage: all are served, four
+ * loads at a time, and so are look-ups and creations that find no call free. */
+static void a_cold_start_waits_instead_of_refusing(void **state) {
+    (void)state;
+    struct endpoint_peer *endpoint = world.endpoints[0];
+    static char names[60][16];
+    static uint8_t ids[60][ID_UUID_BYTES];
+    static Pipit__Submit submits[60];
+    static Pipit__Submit *pointers[60];
+    script_on(&world.storage, MESSAGE_CONVERSATION_LOAD, SCRIPT_HOLD);
+    for (size_t i = 0; i < 60; i++) {
+        (void)snprintf(names[i], sizeof names[i], i < 50 ? "c_%zu" : "u_peer%zu", i);
+        fresh_id(ids[i]);
+        pipit__submit__init(&submits[i]);
+        submits[i].user = (char *)"u_ann";
+        submits[i].id = (ProtobufCBinaryData){ID_UUID_BYTES, ids[i]};
+        pointers[i] = &submits[i];
+        if (i < 50) {
+            struct script_conversation *made =
+                script_conversation(&world.storage, names[i], family);
+            submits[i].conversation = names[i];
+            if (i % 5 == 0) { /* with a look-up of its own */
+                (void)script_append(&world.storage, made, "u_bob", NULL, "{}");
+                submits[i].kind = PIPIT__MESSAGE_KIND__MESSAGE_REACT;
+                submits[i].target_seq = 1;
+            }
+        } else {
+            submits[i].to_user = names[i];
+        }
+    }
+    Pipit__SubmitBatch batch = PIPIT__SUBMIT_BATCH__INIT;
+    batch.n_submits = 60;
+    batch.submits = pointers;
+    endpoint_send(endpoint, &batch);
+    world_until_size(&world, &world.storage.held_count, 4);
+    for (int turn = 0; turn < 10; turn++) {
+        assert_int_equal(loop_turn(world.loop, 1000), ERR_OK);
+    }
+    assert_int_equal(world.storage.held_count, 4); /* no more at once */
+    script_on(&world.storage, MESSAGE_CONVERSATION_LOAD, SCRIPT_SERVE);
+    script_release(&world.storage);
+    world_until_size(&world, &endpoint->result_count, 60);
+    for (size_t i = 0; i < 60; i++) {
+        assert_int_equal(endpoint_result(endpoint, submits[i].ref)->reason, REASON_OK);
+    }
+}
+
 static bool drained;
 
 static void on_drained(void *user) {
@@ -239,6 +298,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_conversation_has_a_limit_of_its_own),
         TEST(the_cache_is_bounded),
+        cmocka_unit_test_setup_teardown(a_cold_start_waits_instead_of_refusing, start_few_calls,
+                                        finish),
         TEST(drain_answers_what_was_accepted),
         TEST(drain_writes_the_cursors),
         TEST(an_idle_service_drains_at_once),
