@@ -30,6 +30,7 @@ struct hub_ingress_peer {
     struct batch batch;
     struct arena arena;
     struct list pendings, marks;
+    uint64_t broken_us; /* the turn in which its connection broke last */
     size_t submit_count, signal_count, mark_count;
     Pipit__Submit *submits[HUB_BATCH_SUBMITS_MAX];
     Pipit__Signal *signals[HUB_BATCH_SIGNALS_MAX];
@@ -129,6 +130,9 @@ static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, vo
     struct flight *flight = user;
     struct hub *hub = flight->hub;
     batch_returned(&flight->peer->ingress->batch);
+    if (status == ERR_CLOSED) {
+        flight->peer->ingress->broken_us = hub_now_us(hub);
+    }
     if (hub->closing) {
         hub_pool_give(&hub->ingress->flights, flight);
         return;
@@ -202,7 +206,24 @@ static enum err send_to(struct hub_peer *peer, struct flight *flight) {
                          on_reply, flight);
 }
 
-/* gone: the instance itself cannot be asked any more. */
+/* To the instance it was collected for, or else to another one, once. An instance whose connection
+ * broke in this turn may still look connected: it is the last choice. gone: it is no choice. */
+static enum err send_somewhere(struct hub_peer *peer, struct flight *flight, bool gone) {
+    struct hub *hub = peer->hub;
+    bool doubtful = gone || peer->ingress->broken_us == hub_now_us(hub);
+    struct hub_peer *other = doubtful ? other_peer(hub, peer) : NULL;
+    struct hub_peer *first = other != NULL ? other : peer;
+    enum err error = first == peer && gone ? ERR_UNAVAILABLE : send_to(first, flight);
+    if ((error == ERR_UNAVAILABLE || error == ERR_FULL) && first == peer && !gone) {
+        other = other_peer(hub, peer);
+        error = other != NULL ? send_to(other, flight) : error;
+    }
+    if (error == ERR_OK && flight->peer != peer) {
+        metric_add(&hub_metrics.retries, 1);
+    }
+    return error;
+}
+
 static void send_batch(struct hub_peer *peer, bool gone) {
     struct hub *hub = peer->hub;
     struct hub_ingress_peer *state = peer->ingress;
@@ -210,14 +231,7 @@ static void send_batch(struct hub_peer *peer, bool gone) {
     enum err error = flight != NULL ? pack(hub, state) : ERR_FULL;
     if (error == ERR_OK) {
         flight->hub = hub;
-        error = gone ? ERR_UNAVAILABLE : send_to(peer, flight);
-    }
-    if (error == ERR_UNAVAILABLE || error == ERR_FULL) {
-        struct hub_peer *other = other_peer(hub, peer);
-        if (other != NULL && flight != NULL) {
-            metric_add(&hub_metrics.retries, 1);
-            error = send_to(other, flight);
-        }
+        error = send_somewhere(peer, flight, gone);
     }
     if (error == ERR_OK) {
         list_init(&flight->pendings);
