@@ -328,7 +328,7 @@ static void on_page(struct session *session, uint64_t request, const struct sess
     (void)session;
     (void)request;
     (void)page;
-    CONTRACT(!"no history was asked for");
+    contract_failed("no history was asked for", __FILE__, __LINE__);
 }
 static void on_online(struct session *session, uint64_t request, enum reason reason,
                       const char *conversation, const char *const *users, size_t count) {
@@ -338,7 +338,7 @@ static void on_online(struct session *session, uint64_t request, enum reason rea
     (void)conversation;
     (void)users;
     (void)count;
-    CONTRACT(!"no presence was asked for");
+    contract_failed("no presence was asked for", __FILE__, __LINE__);
 }
 
 const struct session_ops mqtt_session_ops = {.protocol = "mqtt",
