@@ -69,8 +69,9 @@ run_ctest() { # run_ctest BUILD EXPRESSION
     local report=$PWD/$1/ctest.xml
     rm -f "$report"
     ctest --test-dir "$1" --output-on-failure -j 2 -R "$2" --output-junit "$report" \
-        >"$results/ctest" 2>&1 || grep -vE '^ *[0-9]+/[0-9]+ .* Passed' "$results/ctest" | tail -n 80
-    tail -n 12 "$results/ctest" | grep -E 'tests passed|No tests' || true
+        >"$results/ctest" 2>&1 ||
+        grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .*Passed)' "$results/ctest" | tail -n 150
+    grep -E '% tests passed|No tests' "$results/ctest" || true
     count_junit "$report"
 }
 

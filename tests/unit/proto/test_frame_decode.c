@@ -220,7 +220,7 @@ static void answerable_mistakes_name_the_member(void **state) {
          REASON_MALFORMED},
         {SEND("\"conversation\":\"fam\""), "\"conversation\"", REASON_MALFORMED},
         {SEND("\"conversation\":7"), "\"conversation\"", REASON_MALFORMED},
-        {SEND("\"to\":\"bob\""), "\"to\"", REASON_MALFORMED},
+        {SEND("\"to\":\"Bob\""), "\"to\"", REASON_MALFORMED},
         {SEND("\"message\":\"01933b4e-7a10-4000-8000-0123456789ab\""), "UUID version 7",
          REASON_INVALID_ID},
         {SEND("\"message\":\"x\""), "\"message\"", REASON_INVALID_ID},
