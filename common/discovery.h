@@ -1,8 +1,8 @@
 /* discovery: which instances of a service exist. The specification is a comma-separated list of
  * base addresses; the host of a tcp:// or tls+tcp:// address is resolved to all its A and AAAA
  * records again every 2 s (a Kubernetes headless service lists its ready pods so); ipc:// and
- * literal addresses are static. A name that fails to resolve keeps the addresses it had last: a name server
- * that restarts must not take the service away. */
+ * literal addresses are static. A name that fails to resolve keeps the addresses it had last: a
+ * name server that restarts must not take the service away. */
 #ifndef PIPIT_COMMON_DISCOVERY_H
 #define PIPIT_COMMON_DISCOVERY_H
 
@@ -30,9 +30,8 @@ void discovery_destroy(struct discovery **discovery);
  * Called on the resolving thread: writes up to max numeric addresses (no brackets) and their count;
  * any error keeps what was known. */
 #define DISCOVERY_HOST_BYTES 46 /* INET6_ADDRSTRLEN */
-typedef enum err (*discovery_resolve_fn)(const char *host,
-                                         char (*addresses)[DISCOVERY_HOST_BYTES], size_t max,
-                                         size_t *count);
+typedef enum err (*discovery_resolve_fn)(const char *host, char (*addresses)[DISCOVERY_HOST_BYTES],
+                                         size_t max, size_t *count);
 void discovery_set_resolver(discovery_resolve_fn resolver);
 
 #endif

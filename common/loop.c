@@ -54,8 +54,9 @@ struct loop {
     struct epoll_event events[LOOP_EVENTS_MAX];
     int event_next, event_count;
 
-    _Atomic(struct loop_call *) calls; /* newest first */
-    atomic_bool asleep;                /* a poster must write wake_fd */
+    struct loop_call *due_calls, **due_end; /* taken from `calls`, oldest first */
+    _Atomic(struct loop_call *) calls;      /* newest first */
+    atomic_bool asleep;                     /* a poster must write wake_fd */
     atomic_bool stopped;
 
     pthread_mutex_t pool_lock;
@@ -78,6 +79,7 @@ enum err loop_create(size_t posted_max, struct loop **out) {
     }
     loop->epoll_fd = loop->wake_fd = -1;
     list_init(&loop->hooks);
+    loop->due_end = &loop->due_calls;
     pthread_mutex_init(&loop->pool_lock, NULL);
     enum err error = ERR_NO_MEMORY;
     loop->pool = mem_zalloc(posted_max, sizeof *loop->pool);
@@ -164,7 +166,8 @@ static enum err wait_turn(struct loop *loop, uint64_t timeout_us) {
         timeout_us = timer_us;
     }
     atomic_store(&loop->asleep, true);
-    if (atomic_load(&loop->calls) != NULL || atomic_load(&loop->stopped)) {
+    if (loop->due_calls != NULL || atomic_load(&loop->calls) != NULL ||
+        atomic_load(&loop->stopped)) {
         timeout_us = 0;
     }
     int count = wait_events(loop, timeout_us);
@@ -189,12 +192,13 @@ static void run_events(struct loop *loop) {
     loop->event_next = loop->event_count = 0;
 }
 
-static void run_calls(struct loop *loop) {
-    struct loop_call *newest = atomic_load_explicit(&loop->calls, memory_order_relaxed);
-    if (newest == NULL) {
+/* Moves what was posted behind the calls already due, oldest first. */
+static void take_calls(struct loop *loop) {
+    if (atomic_load_explicit(&loop->calls, memory_order_relaxed) == NULL) {
         return;
     }
-    newest = atomic_exchange(&loop->calls, NULL);
+    struct loop_call *newest = atomic_exchange(&loop->calls, NULL);
+    struct loop_call *last = newest;
     struct loop_call *oldest = NULL;
     while (newest != NULL) {
         struct loop_call *next = newest->next;
@@ -202,10 +206,19 @@ static void run_calls(struct loop *loop) {
         oldest = newest;
         newest = next;
     }
-    while (oldest != NULL) {
-        struct loop_call *call = oldest;
-        oldest = call->next; /* run may post the call again or free it */
-        call->run(call);
+    *loop->due_end = oldest;
+    loop->due_end = &last->next;
+}
+
+static void run_calls(struct loop *loop) {
+    take_calls(loop);
+    while (loop->due_calls != NULL) {
+        struct loop_call *call = loop->due_calls;
+        loop->due_calls = call->next;
+        if (loop->due_calls == NULL) {
+            loop->due_end = &loop->due_calls;
+        }
+        call->run(call); /* may post the call again, cancel others or free it */
     }
 }
 
@@ -332,6 +345,21 @@ void loop_post_call(struct loop *loop, struct loop_call *call,
         call->next = newest;
     } while (!atomic_compare_exchange_weak(&loop->calls, &newest, call));
     wake(loop);
+}
+
+void loop_call_cancel(struct loop *loop, struct loop_call *call) {
+    take_calls(loop);
+    struct loop_call **link = &loop->due_calls;
+    while (*link != NULL && *link != call) {
+        link = &(*link)->next;
+    }
+    if (*link == NULL) {
+        return;
+    }
+    *link = call->next;
+    if (loop->due_end == &call->next) {
+        loop->due_end = link;
+    }
 }
 
 static void run_posted(struct loop_call *call) {

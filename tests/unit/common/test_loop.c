@@ -458,6 +458,36 @@ static void a_call_posted_by_a_call_runs_in_the_next_turn(void **state) {
     assert_int_equal(again.runs, 3);
 }
 
+static void on_cancel_first(struct loop_call *call) {
+    struct again_call *self = CONTAINER_OF(call, struct again_call, call);
+    self->runs++;
+    loop_call_cancel(loop, &(self + 1)->call); /* the next one, already due */
+}
+
+static void on_count(struct loop_call *call) {
+    CONTAINER_OF(call, struct again_call, call)->runs++;
+}
+
+static void a_posted_call_can_be_taken_back(void **state) {
+    (void)state;
+    struct again_call calls[4] = {0};
+    loop_call_cancel(loop, &calls[0].call); /* not posted */
+    for (int i = 0; i < 4; i++) {
+        loop_post_call(loop, &calls[i].call, i == 1 ? on_cancel_first : on_count);
+    }
+    loop_call_cancel(loop, &calls[3].call); /* the last: what is posted now comes behind 2 */
+    loop_post_call(loop, &calls[3].call, on_count);
+    loop_call_cancel(loop, &calls[0].call);               /* the first */
+    assert_int_equal(loop_turn(loop, 60000000u), ERR_OK); /* does not wait for the others */
+    assert_int_equal(calls[0].runs, 0);
+    assert_int_equal(calls[1].runs, 1);
+    assert_int_equal(calls[2].runs, 0);
+    assert_int_equal(calls[3].runs, 1);
+    loop_post_call(loop, &calls[0].call, on_count);
+    turn();
+    assert_int_equal(calls[0].runs, 1);
+}
+
 static void *stop_from_thread(void *arg) {
     loop_stop(arg);
     return NULL;
@@ -570,6 +600,7 @@ int main(void) {
         LOOP_TEST(calls_run_once_and_in_each_threads_order),
         LOOP_TEST(posting_is_bounded),
         LOOP_TEST(a_call_posted_by_a_call_runs_in_the_next_turn),
+        LOOP_TEST(a_posted_call_can_be_taken_back),
         LOOP_TEST(stop_works_from_another_thread_and_before_run),
         LOOP_TEST(stop_works_from_a_signal_handler),
         LOOP_TEST(creation_survives_lack_of_memory),
