@@ -166,7 +166,7 @@ void conn_update_events(struct conn *conn);
 
 /* --- writing (conn_output.c) */
 /* May `bytes` more be queued? False: shed (counted), or for CONN_MUST the connection has been ended
- * as a slow reader. */
+ * as a slow reader; also when it is ending already. */
 bool conn_may_queue(struct conn *conn, enum conn_priority priority, size_t bytes);
 /* The buffer to append whole units to; follow with conn_wrote. The bytes leave at the end of the
  * turn. */

@@ -138,6 +138,9 @@ static bool has_room(const struct conn *conn, enum conn_priority priority, size_
 }
 
 bool conn_may_queue(struct conn *conn, enum conn_priority priority, size_t bytes) {
+    if (!conn_is_open(conn)) {
+        return false;
+    }
     if (has_room(conn, priority, bytes)) {
         return true;
     }

@@ -212,6 +212,10 @@ enum err server_create(struct service *service, const struct connection_settings
     }
     server->service = service;
     server->settings = settings;
+    /* First of all: the operations port answers already, and no checks would mean ready. */
+    ops_check_add(service->ops, &listeners_check);
+    ops_check_add(service->ops, &keys_check);
+    ops_check_add(service->ops, &routing_check);
     enum err error = limits_init(&server->limits, settings);
     if (error == ERR_OK) {
         error = claim_ports(server, problem);
@@ -223,9 +227,6 @@ enum err server_create(struct service *service, const struct connection_settings
         server_destroy(&server);
         return error;
     }
-    ops_check_add(service->ops, &listeners_check);
-    ops_check_add(service->ops, &keys_check);
-    ops_check_add(service->ops, &routing_check);
     listeners_check.ready = true;
     announce(server);
     on_ready_timer(&server->ready_timer);

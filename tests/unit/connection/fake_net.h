@@ -85,7 +85,7 @@ static int net_connect(const struct conn_protocol *protocol, enum reason refusal
     return ends[1];
 }
 
-static void net_send(int fd, const void *bytes, size_t count) {
+static inline void net_send(int fd, const void *bytes, size_t count) {
     CONTRACT(send(fd, bytes, count, MSG_NOSIGNAL) == (ssize_t)count);
     net_turn();
 }
