@@ -222,6 +222,10 @@ static enum err start_http(struct auth *auth, struct buf *problem) {
 }
 
 enum err auth_start(struct service *service, struct buf *problem) {
+    /* First of all: the operations port answers already, and without checks it says "ready". */
+    ops_check_add(service->ops, &storage_check);
+    ops_check_add(service->ops, &revocations_check_ready);
+    ops_check_add(service->ops, &http_check);
     struct auth *auth = mem_zalloc(1, sizeof *auth);
     if (auth == NULL || sodium_init() < 0) {
         mem_free(auth);
@@ -230,9 +234,6 @@ enum err auth_start(struct service *service, struct buf *problem) {
     auth->service = service;
     auth->settings = service->settings;
     service->state = auth;
-    ops_check_add(service->ops, &storage_check);
-    ops_check_add(service->ops, &revocations_check_ready);
-    ops_check_add(service->ops, &http_check);
     enum err error = auth_settings_check(auth->settings, problem);
     if (error == ERR_OK) {
         error = start_tables(auth, problem);

@@ -25,14 +25,22 @@
 
 /* --- the answer */
 
+static bool has_header(const struct call *call, const char *name) {
+    for (size_t i = 0; i < call->header_count; i++) {
+        if (strcmp(call->headers[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_common_headers(struct call *call) {
     call_header(call, "X-Request-Id", "%s", call->request_id);
-    bool cacheable = false;
-    for (size_t i = 0; i < call->header_count; i++) {
-        cacheable = cacheable || strcmp(call->headers[i].name, "Cache-Control") == 0;
-    }
-    if (!cacheable) {
+    if (!has_header(call, "Cache-Control")) {
         call_header(call, "Cache-Control", "no-store");
+    }
+    if (call->status == 401 && !has_header(call, "WWW-Authenticate")) {
+        call_header(call, "WWW-Authenticate", "Bearer"); /* RFC 9110 section 15.5.2 */
     }
     if (atomic_load(&call->auth->draining)) {
         call_header(call, "Connection", "close");
@@ -59,7 +67,6 @@ static void render_problem(struct call *call) {
         call_header(call, "Retry-After", "%u", problem_retry_s(&call->problem));
     }
     if (call->status == 503) {
-        /* What the header promises is not a way out of the queue: it only spreads the retries. */
         metric_add(&auth_metrics.refused_busy, 1);
     }
     enum err error = problem_render(&call->problem, call->request_id, &call->out);

@@ -84,6 +84,8 @@ class Operation:
         """body is the parsed JSON, the text, or None when there is none."""
         assert status in self.responses, f"{self.id}: status {status} is not described: {body}"
         assert headers.get("X-Request-Id"), f"{self.id}: no X-Request-Id"
+        for status_of, header in ((401, "WWW-Authenticate"), (429, "Retry-After"), (503, "Retry-After")):
+            assert status != status_of or headers.get(header), f"{self.id}: {status} without {header}"
         content = self.responses[status].get("content")
         if content is None:
             assert body is None, f"{self.id}: {status} has a body: {body}"

@@ -46,7 +46,8 @@ class SecondAuth:
 
     def ready(self):
         try:
-            return requests.get(f"http://127.0.0.1:{self.ops_port}/readyz", timeout=2).status_code == 200
+            answer = requests.get(f"http://127.0.0.1:{self.ops_port}/readyz?verbose", timeout=2)
+            return answer.status_code == 200 and "[+]http ok" in answer.text
         except requests.RequestException:
             return False
 
