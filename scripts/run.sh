@@ -143,7 +143,7 @@ while :; do
         wait "${pid[$service]}" 2>/dev/null
         status=$?
         pause=${delay[$service]:-0.2}
-        delay[$service]=$(awk -v d="$pause" 'BEGIN { d *= 2; print d > 5 ? 5 : d }')
+        delay[$service]=$(awk -v d="$pause" 'BEGIN { d *= 2; print (d > 5 ? 5 : d) }')
         echo "pipit: $service ended (exit $status): $(tail -n 1 "$data/log/$service.log"); starting it again"
         sleep "$pause"
         start "$service"
