@@ -218,6 +218,7 @@ void hub_backlog_begin(struct hub *hub, struct session *session) {
          node = list_next(&session->backlogs, node)) {
         device_known = device_known || CONTAINER_OF(node, struct backlog, node)->known;
     }
+    session->resumed = device_known;
     struct list_node *node = list_first(&session->backlogs);
     while (node != NULL) {
         struct list_node *next = list_next(&session->backlogs, node);

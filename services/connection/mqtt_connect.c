@@ -194,7 +194,8 @@ static enum err append_connack(struct mqtt_session *ms) {
         properties.present |= MQTT_HAS_RESPONSE_INFORMATION;
         properties.response_information = slice_text("pipit/me/");
     }
-    return mqtt_encode_connack(conn_out(&ms->conn), ms->version, !ms->clean, 0, &properties);
+    bool present = !ms->clean && ms->session.resumed;
+    return mqtt_encode_connack(conn_out(&ms->conn), ms->version, present, 0, &properties);
 }
 
 void mqtt_on_opened(struct session *session, enum reason reason) {

@@ -32,6 +32,7 @@ static struct {
     uint32_t submit_retry_ms;
     struct session *session; /* the last one opened */
     bool exclusive, wants_backlog, new_backlog;
+    bool resumed; /* what the session tells */
     char device[128];
     unsigned opens, closes, renewals, writables, left;
     struct fake_submit submits[FAKE_MAX];
@@ -79,6 +80,7 @@ enum err session_open(struct hub *hub, struct session *session, const struct ses
     session->ops = ops;
     session->hub = hub;
     session->id = 7;
+    session->resumed = fake.resumed;
     strcpy(session->device, open->device);
     strcpy(session->token_device, open->claims->device);
     session->token_expires_ms = open->claims->expires_ms;
