@@ -75,10 +75,6 @@ void append_destroy(struct append **append) {
     }
 }
 
-size_t append_flights(const struct append *append) {
-    return APPEND_FLIGHTS_MAX - append->pool.count;
-}
-
 /* --- what is ready */
 
 static size_t queued_bytes(const struct conversation *conversation) {

@@ -15,7 +15,6 @@ void append_ready(struct conversation *conversation);
 void append_unready(struct conversation *conversation);
 /* End of the turn: sends what is due. */
 void append_flush(struct routing *routing);
-size_t append_flights(const struct append *append);
 /* The message as storage and members see it, without conversation and seq; texts are borrowed. */
 void append_fill_message(const struct pending *pending, Pipit__StoredMessage *message);
 

@@ -337,9 +337,6 @@ static void publish_one(struct conversation *conversation, struct pending *pendi
     message.seq = pending->seq;
     fanout_message(routing, &message, conversation->members_version, submit->session);
     conversation->published = pending->seq;
-    if (conversation->head < pending->seq) {
-        conversation->head = pending->seq;
-    }
     recent_ids_add(routing->recent, submit->id.data, conversation->id, submit->user, pending->seq,
                    pending->ts_ms);
     targets_add(routing->targets, conversation->id, pending->seq, submit->user, submit->kind);
@@ -367,11 +364,13 @@ void conversation_publish_stored(struct conversation *conversation) {
 
 /* --- deciding */
 
+/* Refused like somebody else's conversation: an outsider could find out by the id, which is known
+ * from two names, who talks with whom. */
 static void run_absent(struct conversation *conversation) {
     end_waiters(conversation, NULL);
     append_unready(conversation);
     conversation->queue_bytes = 0;
-    refuse_all(&conversation->queue, REASON_NOT_FOUND);
+    refuse_all(&conversation->queue, REASON_NOT_MEMBER);
     struct list_node *node = NULL;
     while ((node = list_first(&conversation->inbox)) != NULL && conversation->busy == BUSY_NONE) {
         struct pending *pending = CONTAINER_OF(node, struct pending, node);
@@ -380,7 +379,7 @@ static void run_absent(struct conversation *conversation) {
             return;
         }
         list_remove(&conversation->inbox, node);
-        submit_refuse(pending, REASON_NOT_FOUND);
+        submit_refuse(pending, REASON_NOT_MEMBER);
     }
 }
 

@@ -1,7 +1,8 @@
 /* presence: online means: has a session at some endpoint, as told by interest updates; nothing is
  * polled and nothing stored. The asker must be an active member, and only members are named, so a
- * query tells nothing about people outside one's own conversations. The members may have to be
- * loaded first; the query waits in the conversation for that. */
+ * query tells nothing about people outside one's own conversations, nor whether a conversation
+ * exists that one is not in. The members may have to be loaded first; the query waits in the
+ * conversation for that. */
 #include "services/routing/presence.h"
 
 #include "common/contract.h"
@@ -20,6 +21,7 @@ struct query {
     struct conversation_waiter waiter;
     struct routing *routing;
     struct bus_request *request;
+    struct conversation *conversation; /* while it waits there */
     char user[LIMIT_USER_ID_BYTES + 1];
 };
 struct presence {
@@ -81,14 +83,15 @@ static void on_members(struct conversation_waiter *waiter, struct conversation *
     struct query *query = CONTAINER_OF(waiter, struct query, waiter);
     const struct member_entry *member =
         conversation != NULL ? member_set_find(conversation->members, query->user) : NULL;
-    if (conversation == NULL) {
-        refuse(query->routing, query->request, ERR_NOT_FOUND);
+    if (conversation == NULL && query->conversation->state != CONVERSATION_ABSENT) {
+        refuse(query->routing, query->request, ERR_UNAVAILABLE); /* not loaded */
     } else if (member == NULL || member->state != PIPIT__MEMBER_STATE__MEMBER_ACTIVE) {
         refuse(query->routing, query->request, ERR_NOT_MEMBER);
     } else {
         answer(query, conversation->members);
     }
     query->request = NULL;
+    query->conversation = NULL;
     list_push_front(&query->routing->presence->pool, &query->pool_node);
 }
 
@@ -110,6 +113,7 @@ void presence_receive(struct routing *routing, struct bus_request *request, cons
     }
     struct query *query = CONTAINER_OF(node, struct query, pool_node);
     query->request = request;
+    query->conversation = conversation;
     memcpy(query->user, asked->user, strlen(asked->user) + 1);
     conversation_wait(conversation, &query->waiter);
 }

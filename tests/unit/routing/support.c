@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "services/routing/metrics.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +111,24 @@ static bool storage_up(void *arg) {
     return true;
 }
 
+struct hearing {
+    struct world *world;
+    uint64_t enough;
+};
+
+/* First contact with storage's stream makes members uncertain, once per routing instance.
+ * Heartbeats come each second only, so something harmless is published until it is heard. */
+static bool all_heard(void *arg) {
+    const struct hearing *hearing = arg;
+    if (routing_metrics.members_uncertain.value >= hearing->enough) {
+        return true;
+    }
+    script_publish_version(&hearing->world->storage, "c_nothing", 1);
+    return false;
+}
+
 void world_start(struct world *world, int routing_count, world_change_fn change) {
+    uint64_t heard = routing_metrics.members_uncertain.value;
     memset(world, 0, sizeof *world);
     copy_text(world->folder, sizeof world->folder, "/tmp/pipit-routing-XXXXXX");
     assert_non_null(mkdtemp(world->folder));
@@ -128,6 +146,8 @@ void world_start(struct world *world, int routing_count, world_change_fn change)
     }
     world->next_endpoint = 1000;
     world_until(world, storage_up, world);
+    struct hearing hearing = {world, heard + (unsigned)routing_count};
+    world_until(world, all_heard, &hearing);
 }
 
 static void remove_folder(const struct world *world) {

@@ -111,6 +111,22 @@ static void fill_member(Pipit__Member *out, const struct script_member *member) 
     out->read_seq = member->read_seq;
 }
 
+static void publish(struct scripted_storage *storage, const Pipit__MembersChanged *change) {
+    buf_clear(&storage->scratch);
+    CONTRACT(envelope_pack(MESSAGE_MEMBERS_CHANGED, &change->base, false, &storage->scratch) ==
+             ERR_OK);
+    CONTRACT(stream_publish(storage->publisher, STREAM_TOPIC_ALL, buf_data(&storage->scratch),
+                            buf_len(&storage->scratch)) == ERR_OK);
+}
+
+void script_publish_version(struct scripted_storage *storage, const char *conversation,
+                            uint64_t version) {
+    Pipit__MembersChanged change = PIPIT__MEMBERS_CHANGED__INIT;
+    change.conversation = (char *)conversation;
+    change.members_version = version;
+    publish(storage, &change);
+}
+
 static void publish_change(struct scripted_storage *storage,
                            const struct script_conversation *conversation,
                            const struct script_member *member) {
@@ -124,11 +140,7 @@ static void publish_change(struct scripted_storage *storage,
     change.head = conversation->head;
     change.n_changed = 1;
     change.changed = &pointer;
-    buf_clear(&storage->scratch);
-    CONTRACT(envelope_pack(MESSAGE_MEMBERS_CHANGED, &change.base, false, &storage->scratch) ==
-             ERR_OK);
-    CONTRACT(stream_publish(storage->publisher, STREAM_TOPIC_ALL, buf_data(&storage->scratch),
-                            buf_len(&storage->scratch)) == ERR_OK);
+    publish(storage, &change);
 }
 
 void script_change_member(struct scripted_storage *storage,
@@ -180,6 +192,9 @@ static void append_run(struct scripted_storage *storage, const Pipit__AppendRun 
         return;
     }
     result->error = run->first_seq == conversation->head + 1 ? ERR_OK : ERR_DUPLICATE_SEQ;
+    if (storage->run_error != ERR_OK) {
+        result->error = storage->run_error;
+    }
     for (size_t i = 0; i < run->n_messages && result->error == ERR_OK; i++) {
         uint64_t seq = 0;
         struct script_conversation *where = find_id(storage, run->messages[i]->id.data, &seq);
@@ -224,7 +239,8 @@ static void answer_history(struct scripted_storage *storage, const Pipit__Histor
     uint64_t from = request->after_seq;
     if (conversation == NULL) {
         reply.error = ERR_NOT_FOUND;
-    } else if (request->viewer[0] != '\0' && viewer == NULL) {
+    } else if (request->viewer[0] != '\0' &&
+               (viewer == NULL || viewer->state == PIPIT__MEMBER_STATE__MEMBER_LEFT)) {
         reply.error = ERR_NOT_MEMBER;
     } else {
         from = viewer != NULL && viewer->joined_seq > from ? viewer->joined_seq : from;
@@ -318,7 +334,6 @@ static void answer_cursors(struct scripted_storage *storage, const Pipit__Cursor
             member->read_seq = update->read_seq;
             result->changed = true;
         }
-        result->changed = result->changed && !storage->forget_cursor_change;
         result->delivered_seq = member->delivered_seq;
         result->read_seq = member->read_seq;
     }
@@ -468,7 +483,7 @@ void script_on(struct scripted_storage *storage, enum message_type type,
 void script_release(struct scripted_storage *storage) {
     for (size_t i = 0; i < storage->held_count; i++) {
         struct script_held *held = &storage->held[i];
-        if (!held->applied) {
+        if (!held->applied && !storage->forget_held) {
             serve(storage, envelope_type(held->body, held->body_bytes), held->body,
                   held->body_bytes, &held->answer);
         }

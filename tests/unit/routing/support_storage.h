@@ -66,10 +66,11 @@ struct scripted_storage {
     struct script_conversation conversations[SCRIPT_CONVERSATIONS_MAX];
     enum script_action action[128]; /* by message type */
     enum err fail_with;
+    enum err run_error; /* not ERR_OK: every run of an append ends with this, nothing is stored */
     unsigned requests[128]; /* by message type */
     size_t held_count;
     struct script_held held[SCRIPT_HELD_MAX];
-    bool forget_cursor_change; /* cursors answer changed = false */
+    bool forget_held; /* release answers nothing sensible: nobody waits any more */
     unsigned appended_messages, append_runs_max;
 };
 
@@ -91,6 +92,9 @@ uint64_t script_append(struct scripted_storage *storage, struct script_conversat
 void script_change_member(struct scripted_storage *storage,
                           struct script_conversation *conversation, const char *user,
                           Pipit__MemberState state, bool publish);
+/* Publishes a change of nothing with this version. */
+void script_publish_version(struct scripted_storage *storage, const char *conversation,
+                            uint64_t version);
 /* Publishes a change that cannot be read: to routing, the same as one that was lost. */
 void script_publish_garbage(struct scripted_storage *storage);
 

@@ -153,10 +153,10 @@ static void only_members_may_write(void **state) {
     Pipit__Submit submit = make("u_eve", "c_family");
     assert_int_equal(send_one(&submit), REASON_NOT_MEMBER);
     submit = make("u_ann", "c_unknown");
-    assert_int_equal(send_one(&submit), REASON_NOT_FOUND);
+    assert_int_equal(send_one(&submit), REASON_NOT_MEMBER);
     unsigned loads = world.storage.requests[MESSAGE_CONVERSATION_LOAD];
     submit = make("u_ann", "c_unknown");
-    assert_int_equal(send_one(&submit), REASON_NOT_FOUND);
+    assert_int_equal(send_one(&submit), REASON_NOT_MEMBER);
     submit = make("u_eve", "c_family");
     assert_int_equal(send_one(&submit), REASON_NOT_MEMBER);
     assert_true(world.storage.requests[MESSAGE_CONVERSATION_LOAD] <= loads + 2);
@@ -175,7 +175,7 @@ static void a_refusal_rests_on_fresh_members(void **state) {
     submit = make("u_eve", "c_family");
     assert_int_equal(send_one(&submit), REASON_OK);
     submit = make("u_eve", "c_unknown");
-    assert_int_equal(send_one(&submit), REASON_NOT_FOUND);
+    assert_int_equal(send_one(&submit), REASON_NOT_MEMBER);
     (void)script_conversation(&world.storage, "c_unknown", (const char *const[]){"u_eve", NULL});
     clock_fake_advance_us(1100000);
     submit = make("u_eve", "c_unknown");

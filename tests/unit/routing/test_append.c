@@ -330,7 +330,78 @@ static void an_id_through_both_instances_is_stored_once(void **state) {
     assert_int_equal(family_log()->head, 20);
 }
 
+static void deliver_at_most_the_last_of_a_long_tail(void **state) {
+    (void)state;
+    assert_int_equal(send_text(0, NULL, "one")->seq, 1);
+    endpoint_until(world.endpoints[0], MESSAGE, 1);
+    for (int i = 0; i < 300; i++) { /* it was served elsewhere for a while */
+        (void)script_append(&world.storage, family_log(), "u_bob", NULL, "x");
+    }
+    assert_int_equal(send_text(0, NULL, "last")->seq, 302);
+    endpoint_until(world.endpoints[0], MESSAGE, 130);
+    world_settle(&world, world.endpoints[0]);
+    assert_int_equal(endpoint_deliveries(world.endpoints[0], MESSAGE), 130); /* 1, 128, and ours */
+    for (size_t i = 1; i < 130; i++) {
+        assert_int_equal(endpoint_delivery(world.endpoints[0], MESSAGE, i)->seq, 174 + i - 1);
+    }
+}
+
+/* In the tail is our id, but somebody else's message. */
+static void a_foreign_id_in_the_tail_is_a_conflict(void **state) {
+    (void)state;
+    uint8_t id[ID_UUID_BYTES];
+    fresh_id(id);
+    (void)send_text(0, NULL, "one");
+    (void)script_append(&world.storage, family_log(), "u_bob", id, "two");
+    assert_int_equal(send_text(0, id, "three")->reason, REASON_CONFLICT);
+    assert_int_equal(send_text(0, NULL, "four")->seq, 3);
+}
+
+/* The tail cannot be fetched at first: what waits is refused, and the tail comes by itself later.
+ */
+static void a_tail_is_fetched_until_it_comes(void **state) {
+    (void)state;
+    (void)send_text(0, NULL, "one");
+    (void)script_append(&world.storage, family_log(), "u_bob", NULL, "two");
+    world.storage.fail_with = ERR_UNAVAILABLE;
+    script_on(&world.storage, MESSAGE_HISTORY_REQUEST, SCRIPT_FAIL);
+    assert_int_equal(send_text(0, NULL, "three")->reason, REASON_UNAVAILABLE);
+    script_on(&world.storage, MESSAGE_HISTORY_REQUEST, SCRIPT_SERVE);
+    endpoint_until(world.endpoints[0], MESSAGE, 2);
+    check_deliveries(world.endpoints[0]);
+}
+
 /* --- bad days */
+
+/* What a single run may be answered, and what its sender is told. */
+static void refusals_of_a_run(void **state) {
+    (void)state;
+    static const struct {
+        enum err error;
+        enum reason reason;
+    } cases[] = {
+        {ERR_NO_SPACE, REASON_STORAGE_FULL}, {ERR_INVALID, REASON_MALFORMED},
+        {ERR_NOT_FOUND, REASON_NOT_FOUND},   {ERR_IO, REASON_TIMEOUT},
+        {ERR_TIMEOUT, REASON_TIMEOUT},       {(enum err)9999, REASON_TIMEOUT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        world.storage.run_error = cases[i].error;
+        assert_int_equal(send_text(0, NULL, "x")->reason, cases[i].reason);
+        world.storage.run_error = ERR_OK;
+        assert_int_equal(send_text(0, NULL, "y")->seq, i + 1);
+    }
+}
+
+/* Storage insists that the seq is taken and shows no newer head: given up after a while, retryable.
+ */
+static void a_seq_that_is_always_taken(void **state) {
+    (void)state;
+    assert_int_equal(send_text(0, NULL, "one")->seq, 1);
+    world.storage.run_error = ERR_DUPLICATE_SEQ;
+    assert_int_equal(send_text(0, NULL, "two")->reason, REASON_UNAVAILABLE);
+    world.storage.run_error = ERR_OK;
+    assert_int_equal(send_text(0, NULL, "two")->seq, 2);
+}
 
 static void a_full_disk_is_said(void **state) {
     (void)state;
@@ -423,6 +494,11 @@ int main(void) {
         TEST(a_taken_seq_is_stepped_over, start),
         TEST(our_id_in_the_tail_is_ours, start),
         TEST(a_restored_store_wins, start),
+        TEST(deliver_at_most_the_last_of_a_long_tail, start),
+        TEST(a_foreign_id_in_the_tail_is_a_conflict, start),
+        TEST(a_tail_is_fetched_until_it_comes, start),
+        TEST(refusals_of_a_run, start),
+        TEST(a_seq_that_is_always_taken, start),
         TEST(two_instances_share_a_conversation, start_two),
         TEST(two_instances_fight_over_a_conversation, start_two),
         TEST(an_id_through_both_instances_is_stored_once, start_two),

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "proto/limits.h"
+#include "services/routing/state.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -95,9 +96,7 @@ static void deliveries_travel_in_batches(void **state) {
     }
 }
 
-/* A message whose delivery does not fit the arena of the turn travels alone. */
-static void large_bodies_arrive(void **state) {
-    (void)state;
+static void send_large_bodies(void) {
     static uint8_t body[LIMIT_BODY_BYTES];
     struct endpoint_peer *one = endpoint_open(&world, 0);
     endpoint_interest(one, "c_family");
@@ -125,6 +124,22 @@ static void large_bodies_arrive(void **state) {
     }
 }
 
+/* Eight bodies of 32 KiB: each travels in a batch of its own. */
+static void large_bodies_arrive(void **state) {
+    (void)state;
+    send_large_bodies();
+}
+
+/* The arena of the turn holds less than that: what does not fit is packed and published directly,
+ * in order. */
+static void a_full_turn_loses_nothing(void **state) {
+    (void)state;
+    uint64_t hits = routing_metrics.limit_hits[LIMIT_HIT_TURN_MEMORY].value;
+    arena_finish(&world.routing[0]->turn); /* between turns nothing lives in it */
+    arena_init(&world.routing[0]->turn, 65536, 65536);
+    send_large_bodies();
+    assert_true(routing_metrics.limit_hits[LIMIT_HIT_TURN_MEMORY].value > hits);
+}
 /* --- interest */
 
 static void an_unknown_endpoint_needs_a_snapshot(void **state) {
@@ -344,6 +359,7 @@ int main(void) {
         TEST(only_interested_endpoints_get_a_message, start),
         TEST(deliveries_travel_in_batches, start),
         TEST(large_bodies_arrive, start),
+        TEST(a_full_turn_loses_nothing, start),
         TEST(an_unknown_endpoint_needs_a_snapshot, start),
         TEST(a_gap_in_updates_needs_a_snapshot, start),
         TEST(malformed_updates_are_refused, start),

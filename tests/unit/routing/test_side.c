@@ -22,6 +22,19 @@ static void small(struct routing_settings *settings, int index) {
     settings->signals_max = 16;
     settings->marks_interval_us = 20000;
     settings->signals_interval_us = 20000;
+    settings->relays_max = 1;
+}
+
+static void quick(struct routing_settings *settings, int index) {
+    small(settings, index);
+    settings->bus.timeout_us = 200000;
+}
+
+static int start_quick(void **state) {
+    (void)state;
+    world_start(&world, 1, quick);
+    (void)endpoint_open(&world, 0);
+    return 0;
 }
 
 static int start(void **state) {
@@ -265,7 +278,7 @@ static void members_see_who_is_online(void **state) {
     assert_int_equal(endpoint->other_error, ERR_NOT_MEMBER);
     assert_int_equal(endpoint->online_count, 0);
     ask_presence("u_ann", "c_unknown");
-    assert_int_equal(endpoint->other_error, ERR_NOT_FOUND);
+    assert_int_equal(endpoint->other_error, ERR_NOT_MEMBER);
     ask_presence("u_ann", "nonsense");
     assert_int_equal(endpoint->other_error, ERR_INVALID);
 }
@@ -292,6 +305,53 @@ static void reads_are_passed_on(void **state) {
     endpoint_call(endpoint, MESSAGE_HEADS_REQUEST, &heads.base);
     world_until_count(&world, &endpoint->others, 2);
     assert_int_equal(endpoint->other_type, MESSAGE_HEADS_REPLY);
+}
+
+/* One read at a time: the others wait in order, and all are answered when storage does not. */
+static void reads_wait_for_their_turn(void **state) {
+    (void)state;
+    struct endpoint_peer *endpoint = world.endpoints[0];
+    Pipit__HistoryRequest history = PIPIT__HISTORY_REQUEST__INIT;
+    history.conversation = (char *)"c_family";
+    history.limit = 1;
+    script_on(&world.storage, MESSAGE_HISTORY_REQUEST, SCRIPT_HOLD);
+    for (int i = 0; i < 5; i++) {
+        endpoint_call(endpoint, MESSAGE_HISTORY_REQUEST, &history.base);
+    }
+    world_until_size(&world, &world.storage.held_count, 1);
+    world_settle(&world, endpoint); /* messages do not wait behind reads */
+    assert_int_equal(world.storage.held_count, 1);
+    script_on(&world.storage, MESSAGE_HISTORY_REQUEST, SCRIPT_SERVE);
+    script_release(&world.storage);
+    world_until_count(&world, &endpoint->others, 5);
+    assert_int_equal(endpoint->other_error, ERR_OK);
+}
+
+static void reads_without_storage_say_why(void **state) {
+    (void)state;
+    struct endpoint_peer *endpoint = world.endpoints[0];
+    Pipit__HistoryRequest history = PIPIT__HISTORY_REQUEST__INIT;
+    Pipit__OriginRequest origin = PIPIT__ORIGIN_REQUEST__INIT;
+    Pipit__ConversationsRequest list = PIPIT__CONVERSATIONS_REQUEST__INIT;
+    Pipit__HeadsRequest heads = PIPIT__HEADS_REQUEST__INIT;
+    const struct {
+        enum message_type request, reply;
+        const ProtobufCMessage *message;
+    } cases[] = {
+        {MESSAGE_HISTORY_REQUEST, MESSAGE_HISTORY_REPLY, &history.base},
+        {MESSAGE_ORIGIN_REQUEST, MESSAGE_ORIGIN_REPLY, &origin.base},
+        {MESSAGE_CONVERSATIONS_REQUEST, MESSAGE_CONVERSATIONS_REPLY, &list.base},
+        {MESSAGE_HEADS_REQUEST, MESSAGE_HEADS_REPLY, &heads.base},
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        script_on(&world.storage, cases[i].request, SCRIPT_HOLD);
+        endpoint_call(endpoint, cases[i].request, cases[i].message);
+        world_until_count(&world, &endpoint->others, i + 1);
+        assert_int_equal(endpoint->other_type, cases[i].reply);
+        assert_true(endpoint->other_error == ERR_TIMEOUT || endpoint->other_error == ERR_CLOSED ||
+                    endpoint->other_error == ERR_UNAVAILABLE);
+    }
+    world.storage.forget_held = true;
 }
 
 static void unknown_requests_are_answered(void **state) {
@@ -400,6 +460,8 @@ int main(void) {
         TEST(presence_without_a_conversation_goes_to_all),
         TEST(members_see_who_is_online),
         TEST(reads_are_passed_on),
+        TEST(reads_wait_for_their_turn),
+        cmocka_unit_test_setup_teardown(reads_without_storage_say_why, start_quick, finish),
         TEST(unknown_requests_are_answered),
         TEST(overload_sheds_in_order),
         TEST(signals_are_bounded),
