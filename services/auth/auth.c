@@ -32,7 +32,8 @@ static struct ops_check http_check = {.name = "http"};
 static void on_storage_state(struct rpc_peer *peer, void *user) {
     struct auth *auth = user;
     (void)peer; /* any will do */
-    atomic_store(&storage_check.ready, rpc_available(auth->storage));
+    /* NULL while it is being made and unmade. */
+    atomic_store(&storage_check.ready, auth->storage != NULL && rpc_available(auth->storage));
 }
 
 static void on_revocations_loaded(void *user) {
