@@ -49,7 +49,7 @@ static enum reason take_flags(struct mqtt_cursor *cursor, struct mqtt_connect *c
     }
     connect->clean_start = (flags & FLAG_CLEAN) != 0;
     connect->has_will = (flags & FLAG_WILL) != 0;
-    connect->will.qos = (flags & FLAG_WILL_QOS) >> 3;
+    connect->will.qos = (uint8_t)((flags & FLAG_WILL_QOS) >> 3);
     connect->will.retain = (flags & FLAG_WILL_RETAIN) != 0;
     connect->has_user_name = (flags & FLAG_USER_NAME) != 0;
     connect->has_password = (flags & FLAG_PASSWORD) != 0;

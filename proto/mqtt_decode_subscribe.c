@@ -94,7 +94,7 @@ bool mqtt_filter_next(const struct mqtt_packet *packet, size_t *offset,
     filter->qos = options & OPTION_QOS;
     filter->no_local = (options & OPTION_NO_LOCAL) != 0;
     filter->retain_as_published = (options & OPTION_RETAIN_AS_PUBLISHED) != 0;
-    filter->retain_handling = (options & OPTION_RETAIN_HANDLING) >> 4;
+    filter->retain_handling = (uint8_t)((options & OPTION_RETAIN_HANDLING) >> 4);
     *offset = (size_t)(cursor.at - filters->bytes);
     return true;
 }
