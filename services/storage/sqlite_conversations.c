@@ -147,13 +147,19 @@ static enum err check_shape(const struct sqlite_store *self,
     return strcmp(derived, request->id) == 0 ? ERR_OK : ERR_INVALID;
 }
 
-/* ERR_OK: there is one, and it is what the request asks for. ERR_NOT_FOUND: none. ERR_EXISTS. */
+/* ERR_OK: there is one, and it is what the request asks for. ERR_NOT_FOUND: none. ERR_EXISTS: also
+ * for a creator who is no longer in the group, since the answer would show it (I4). */
 static enum err compare_existing(struct sqlite_db *db, const Pipit__ConversationCreate *request) {
-    struct sql_rows rows = sql_query(db, "SELECT kind, creator FROM conversations WHERE id=?",
-                                     SQL_VALUES(SQL_TEXT(request->id)));
+    struct sql_rows rows =
+        sql_query(db,
+                  "SELECT c.kind, c.creator=?2 AND EXISTS(SELECT 1 FROM members m"
+                  " WHERE m.conversation=c.key AND m.user=?2 AND m.state=?3) FROM conversations c "
+                  "WHERE id=?1",
+                  SQL_VALUES(SQL_TEXT(request->id), SQL_TEXT(request->creator),
+                             SQL_UINT(PIPIT__MEMBER_STATE__MEMBER_ACTIVE)));
     bool found = sql_next(&rows);
     bool same = found && sql_uint(&rows, 0) == (uint64_t)request->kind &&
-                (request->kind == DIRECT || strcmp(sql_peek_text(&rows, 1), request->creator) == 0);
+                (request->kind == DIRECT || sql_bool(&rows, 1));
     enum err error = sql_end(&rows);
     if (error != ERR_OK) {
         return error;
