@@ -1,4 +1,9 @@
-/* main: the routing process. */
+/* main: the routing process.
+ *
+ * Only fills in the table of common/service.h: settings, start, drain, stop. Drain refuses new
+ * messages and ends when the accepted ones are answered and the cursors are written, or when
+ * [routing] drain is over: what is left then is answered with a retryable reason by
+ * routing_destroy, and the senders repeat it elsewhere with the same ids. */
 #include "common/log.h"
 #include "services/routing/routing.h"
 

@@ -1,6 +1,8 @@
 /* metrics: names and help texts of routing's time series. Two families have one series per value of
  * a label (the limit that was hit, the reason of a refusal): their labels come from the tables
- * here, so that a dashboard sees every series from the start, at zero. */
+ * here, so that a dashboard sees every series from the start, at zero. A reason that routing does
+ * not know yet is counted as server_error, so the number of series stays what it is here.
+ * Instances in one process (tests) share the counters. */
 #include "services/routing/metrics.h"
 
 #include <stdio.h>

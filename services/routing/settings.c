@@ -1,6 +1,8 @@
 /* settings: one row per setting of routing. The defaults suit one Raspberry Pi 4 with 10,000
  * sessions; each table they bound is allocated as it fills, so a small system does not pay for a
- * large one's limits. Every limit that is hit shows in pipit_limit_hits_total. */
+ * large one's limits. Every limit that is hit shows in pipit_limit_hits_total{limit}, under the
+ * name of its setting where there is one: raise it when that counter moves in normal operation, and
+ * leave it when it moves only under attack. */
 #include "services/routing/settings.h"
 
 #define ROW(key, type, member, fallback, low, high, help)                                          \

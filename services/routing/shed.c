@@ -1,7 +1,8 @@
 /* shed: two signs of overload decide. Loop lag: how long turns take on average, because everything
  * waits for the turn. And the share of pending_max that is in use: messages waiting for storage.
  * Each kind has its own thresholds, so relief comes in steps. The average follows within about
- * eight turns; after a quiet second an old one says nothing and is dropped. */
+ * eight turns; after a quiet second an old one says nothing and is dropped. What is shed is only
+ * what the next signal or mark of the same kind makes up for. */
 #include "services/routing/shed.h"
 
 #include "common/mem.h"

@@ -1,6 +1,8 @@
 /* storage_call: the few lines that every question to storage shares. Requests are packed into one
  * scratch buffer (bus_call copies), replies are unpacked into the arena of the turn, so neither
- * costs an allocation once the loop is warm. */
+ * costs an allocation once the loop is warm. What fails: nothing was sent (the caller keeps its
+ * work or refuses it), or the outcome is unknown (a time-out, a lost connection, an answer that
+ * cannot be read); callers must tell the two apart, because only the first is safe to forget. */
 #include "services/routing/storage_call.h"
 
 #include <string.h>

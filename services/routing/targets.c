@@ -1,7 +1,8 @@
 /* targets: a direct-mapped table. Reactions come in flocks on the newest messages, edits mostly hit
  * the sender's last one, so remembering what was just stored and just looked up answers nearly all
  * of them without a round trip. Conversation and sender are kept as keyed 64-bit hashes (nobody can
- * aim for a collision); a slot is simply overwritten by the next message that maps to it. */
+ * aim for a collision); a slot is simply overwritten by the next message that maps to it. What is
+ * missing here costs one look-up (lookup.c), never a wrong answer. */
 #include "services/routing/targets.h"
 
 #include "common/contract.h"

@@ -1,7 +1,8 @@
 /* user_rate: one account must not take the whole system, whichever protocol, device or connection
  * instance it uses; only routing sees all of a user's messages to a conversation's owner. Entries
  * come from one block sized by configuration; the least recently used one is recycled, so the table
- * never refuses and never grows. */
+ * never refuses and never grows. With several routing instances a user who writes to many
+ * conversations has a bucket at each of them: the limit is per instance, by design. */
 #include "services/routing/user_rate.h"
 
 #include "common/contract.h"
