@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define PAUSE_US 10000u /* the session is full although we wait for nothing */
+#define BUSY_MS 5u      /* about one round trip to routing and the disk */
 
 /* --- topic aliases (MQTT 5 section 3.3.2.3.4) */
 
@@ -173,6 +174,9 @@ static bool submit(struct mqtt_session *ms, struct mqtt_publishing *publishing,
     if (error == ERR_RATE_LIMITED || error == ERR_FULL) {
         return wait_for_room(ms, publishing,
                              error == ERR_RATE_LIMITED && retry_ms == 0 ? 1 : retry_ms);
+    }
+    if (error == ERR_UNAVAILABLE && hub_has_routing(ms->conn.table->hub)) {
+        return wait_for_room(ms, publishing, BUSY_MS); /* its batches are full: for moments only */
     }
     if (error != ERR_OK && publishing->copy != NULL && err_retryable(error)) {
         publishing->retry_us = conn_now_us(&ms->conn) + 1; /* at the next look */

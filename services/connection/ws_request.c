@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define SUBMIT_RETRY_MS 200 /* routing is away or its batches are full */
+
 /* Refuses the frame; before login that is the end. */
 static void refuse(struct ws_session *ws, uint64_t id, enum reason reason, const char *text,
                    uint32_t retry_ms) {
@@ -146,7 +148,7 @@ static void on_message(struct ws_session *ws, const struct client_frame *frame) 
     enum err error = session_submit(&ws->session, &submit, &retry_ms);
     if (error != ERR_OK) {
         refuse(ws, frame->id, error == ERR_FULL ? REASON_OVERLOAD : reason_from_err(error), NULL,
-               retry_ms);
+               retry_ms > 0 || !err_retryable(error) ? retry_ms : SUBMIT_RETRY_MS);
     }
 }
 

@@ -32,6 +32,7 @@ static struct {
     uint32_t submit_retry_ms;
     struct session *session; /* the last one opened */
     bool exclusive, wants_backlog, new_backlog;
+    bool no_routing;
     bool resumed; /* what the session tells */
     char device[128];
     unsigned opens, closes, renewals, writables, left;
@@ -53,6 +54,11 @@ static void fake_reset(void) {
 const char *hub_epoch(const struct hub *hub) {
     (void)hub;
     return fake.epoch;
+}
+
+bool hub_has_routing(const struct hub *hub) {
+    (void)hub;
+    return !fake.no_routing;
 }
 
 enum reason hub_check_token(struct hub *hub, const char *token, size_t token_bytes,

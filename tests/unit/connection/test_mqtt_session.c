@@ -628,6 +628,44 @@ static void test_rate_limit_pauses_reading(void **state) {
     net_hang_up(client);
 }
 
+static void test_full_batches_pause_reading_for_moments(void **state) {
+    (void)state;
+    for (unsigned version = 4; version <= 5; version++) {
+        fake_reset();
+        log_in(version);
+        fake.submit_error = ERR_UNAVAILABLE;
+        publish(version, 1, 7, "pipit/c/fam/send", "x");
+        expect_nothing();
+        fake.submit_error = ERR_OK;
+        net_advance(10000);
+        assert_int_equal(fake.submit_count, 1);
+        net_hang_up(client);
+    }
+}
+
+static void test_no_routing_is_told_on_version_5(void **state) {
+    (void)state;
+    log_in(5);
+    fake.submit_error = ERR_UNAVAILABLE;
+    fake.no_routing = true;
+    publish(5, 1, 7, "pipit/c/fam/send", "x");
+    expect(0x40, "\x00\x07", 2);
+    assert_true(got[2] >= 0x80);
+    net_hang_up(client);
+    net.closed = false;
+    fake_reset();
+    log_in(4);
+    fake.submit_error = ERR_UNAVAILABLE;
+    fake.no_routing = true;
+    publish(4, 1, 7, "pipit/c/fam/send", "x");
+    net_advance(2000000);
+    expect_nothing();
+    fake.submit_error = ERR_OK;
+    net_advance(1000000);
+    assert_int_equal(fake.submit_count, 1);
+    net_hang_up(client);
+}
+
 static void test_reading_pauses_until_answers_come(void **state) {
     (void)state;
     log_in(4);
@@ -1080,6 +1118,8 @@ int main(void) {
         T(test_retryable_failure_is_tried_again_on_version_3),
         T(test_retryable_failure_is_told_on_version_5),
         T(test_rate_limit_pauses_reading),
+        T(test_full_batches_pause_reading_for_moments),
+        T(test_no_routing_is_told_on_version_5),
         T(test_reading_pauses_until_answers_come),
         T(test_topic_aliases),
         T(test_retained_messages_are_refused),
