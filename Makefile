@@ -22,7 +22,7 @@ help:
 
 run:
 	@scripts/install-packages.sh run
-	@scripts/build.sh
+	@TARGETS="pipit-auth pipit-connection pipit-routing pipit-storage" scripts/build.sh
 	@exec scripts/run.sh
 
 build:
