@@ -112,8 +112,9 @@ void bus_core_push(struct bus_core *core, struct bus_op *op) {
     }
     pthread_mutex_lock(&core->lock);
     bool orphaned = core->loop == NULL;
-    if (!orphaned) {
-        atomic_store(&core->posted, true);
+    /* Posted already when run_core took this op between clearing `posted` and the line above: the
+     * call in flight serves whatever came since, and must not be posted twice. */
+    if (!orphaned && !atomic_exchange(&core->posted, true)) {
         loop_post_call(core->loop, &core->call, run_core);
     }
     pthread_mutex_unlock(&core->lock);

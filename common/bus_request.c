@@ -7,6 +7,10 @@
  * without troubling the loop. A server whose contexts are all answering reads no more, so its
  * senders' TCP windows fill: that is the back-pressure.
  *
+ * Order: nng gives requests to contexts in the order in which they were set to receive, but
+ * completes them on several threads. Each receive takes a ticket under a lock, so the loop can hand
+ * requests out in ticket order: two requests of one peer are never swapped.
+ *
  * A reply to a peer that no longer reads would hold its context for ever: after
  * BUS_REPLY_TIMEOUT_MS it is dropped and that connection closed. */
 #include "common/bus_private.h"
@@ -15,6 +19,7 @@
 #include "common/mem.h"
 
 #include <nng/protocol/reqrep0/rep.h>
+#include <pthread.h>
 #include <string.h>
 
 #define BUS_REPLY_TIMEOUT_MS 10000
@@ -34,12 +39,17 @@ struct bus_request {
     nng_ctx context;
     nng_aio *aio;
     _Atomic int state;
-    nng_msg *message; /* the request, while QUEUED and ANSWERING */
+    nng_msg *message; /* the request, while QUEUED and ANSWERING; NULL: receiving failed */
     nng_pipe pipe;
+    uint64_t ticket;
 };
 
 struct server_endpoint {
     struct bus_endpoint endpoint;
+    pthread_mutex_t order_lock;
+    uint64_t tickets;             /* given out */
+    uint64_t next_ticket;         /* to be handed out; at most `contexts` behind `tickets` */
+    struct bus_request **arrived; /* by ticket modulo contexts */
     struct bus_request requests[];
 };
 
@@ -49,10 +59,18 @@ struct bus_server {
     void *user;
 };
 
+static struct server_endpoint *whole(struct bus_request *request) {
+    return CONTAINER_OF(request->endpoint, struct server_endpoint, endpoint);
+}
+
 static void receive(struct bus_request *request) {
+    struct server_endpoint *all = whole(request);
     nng_aio_set_timeout(request->aio, NNG_DURATION_INFINITE);
     atomic_store(&request->state, REQUEST_RECEIVING);
-    nng_ctx_recv(request->context, request->aio);
+    pthread_mutex_lock(&all->order_lock);
+    request->ticket = all->tickets++;
+    nng_ctx_recv(request->context, request->aio); /* completes on another thread */
+    pthread_mutex_unlock(&all->order_lock);
 }
 
 /* Back to receiving. Busy ends before the receive is posted: it may complete at once. */
@@ -61,18 +79,44 @@ static void recycle(struct bus_request *request) {
     receive(request);
 }
 
-static void run_request(struct bus_op *op) {
-    struct bus_request *request = CONTAINER_OF(op, struct bus_request, op);
+static void hand_out(struct bus_request *request) {
     struct bus_server *server = request->endpoint->owner;
-    if (server == NULL) { /* closed meanwhile */
-        nng_msg_free(request->message);
-        request->message = NULL;
+    if (request->message == NULL || server == NULL) { /* failed, or closed meanwhile */
+        if (request->message != NULL) {
+            nng_msg_free(request->message);
+            request->message = NULL;
+        }
         recycle(request);
         return;
     }
     atomic_store(&request->state, REQUEST_ANSWERING);
     server->on_request(request, nng_msg_body(request->message), nng_msg_len(request->message),
                        server->user);
+}
+
+/* The arrived request whose turn it is, or NULL. */
+static struct bus_request *take_next(struct server_endpoint *all) {
+    pthread_mutex_lock(&all->order_lock);
+    struct bus_request **place = &all->arrived[all->next_ticket % all->endpoint.contexts];
+    struct bus_request *next = *place;
+    if (next != NULL) {
+        CONTRACT(next->ticket == all->next_ticket);
+        *place = NULL;
+        all->next_ticket++;
+    }
+    pthread_mutex_unlock(&all->order_lock);
+    return next;
+}
+
+static void run_request(struct bus_op *op) {
+    struct bus_request *request = CONTAINER_OF(op, struct bus_request, op);
+    struct server_endpoint *all = whole(request);
+    pthread_mutex_lock(&all->order_lock);
+    all->arrived[request->ticket % all->endpoint.contexts] = request;
+    pthread_mutex_unlock(&all->order_lock);
+    while ((request = take_next(all)) != NULL) {
+        hand_out(request);
+    }
 }
 
 static void on_aio(void *arg) {
@@ -89,13 +133,15 @@ static void on_aio(void *arg) {
         recycle(request);
         return;
     }
-    if (code != 0) {
+    if (code == NNG_ECLOSED) {
         atomic_store(&request->state, REQUEST_DEAD);
         return;
     }
-    request->message = nng_aio_get_msg(request->aio);
+    request->message = code == 0 ? nng_aio_get_msg(request->aio) : NULL;
     nng_aio_set_msg(request->aio, NULL);
-    request->pipe = nng_msg_get_pipe(request->message);
+    if (request->message != NULL) {
+        request->pipe = nng_msg_get_pipe(request->message);
+    }
     atomic_store(&request->state, REQUEST_QUEUED);
     atomic_fetch_add(&request->endpoint->busy, 1);
     bus_core_push(atomic_load(&request->endpoint->core), &request->op);
@@ -130,12 +176,19 @@ static enum err create_endpoint(uint32_t contexts, struct bus_endpoint **out) {
     if (made == NULL) {
         return ERR_NO_MEMORY;
     }
+    made->arrived = mem_zalloc(contexts, sizeof(struct bus_request *));
+    if (made->arrived == NULL) {
+        mem_free(made);
+        return ERR_NO_MEMORY;
+    }
     nng_socket socket;
     int code = nng_rep0_open(&socket);
     if (code != 0) {
+        mem_free(made->arrived);
         mem_free(made);
         return bus_err_from_nng(code);
     }
+    pthread_mutex_init(&made->order_lock, NULL);
     uint32_t opened = 0;
     enum err error = bus_endpoint_init(&made->endpoint, BUS_REP, contexts, socket);
     for (; error == ERR_OK && opened < contexts; opened++) {
@@ -157,6 +210,8 @@ static enum err create_endpoint(uint32_t contexts, struct bus_endpoint **out) {
             nng_aio_free(made->requests[opened].aio);
         }
         (void)nng_close(socket);
+        pthread_mutex_destroy(&made->order_lock);
+        mem_free(made->arrived);
         mem_free(made);
         return error;
     }
