@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "services/connection/goodbye.h"
 #include "services/connection/mqtt_private.h"
 
 #include <string.h>
@@ -206,6 +207,24 @@ static void detach(struct mqtt_session *ms) {
     mqtt_forget_publishings(ms);
 }
 
+/* For all versions: who listens on the control topic. */
+static enum err append_bye(struct mqtt_session *ms, enum reason reason) {
+    struct buf *scratch = &ms->conn.table->scratch;
+    if (ms->ctl_qos == MQTT_QOS_NONE) {
+        return ERR_OK;
+    }
+    enum err error = goodbye_encode(ms->conn.table, reason);
+    if (error != ERR_OK) {
+        return error;
+    }
+    struct mqtt_publish publish = {.topic = slice_text(MQTT_TOPIC_CTL),
+                                   .payload = slice_make(buf_data(scratch), buf_len(scratch))};
+    mqtt_properties_init(&publish.properties);
+    return mqtt_publish_bytes(ms->version, &publish) <= ms->maximum_packet_bytes
+               ? mqtt_encode_publish(conn_out(&ms->conn), ms->version, &publish)
+               : ERR_OK;
+}
+
 static enum err append_disconnect(struct mqtt_session *ms, enum reason reason) {
     struct mqtt_properties properties;
     return mqtt_encode_disconnect(conn_out(&ms->conn), reason_mqtt5(reason, REASON_IN_DISCONNECT),
@@ -228,10 +247,13 @@ static void on_end(struct conn *conn, enum reason reason) {
     }
     if (!ms->connected) {
         error = mqtt_append_refusal(ms, reason);
-    } else if (mqtt_is_v5(ms)) {
+    } else {
         if (reason == REASON_SLOW_READER) {
             conn_drop_queued(conn);
         }
+        error = append_bye(ms, reason);
+    }
+    if (error == ERR_OK && ms->connected && mqtt_is_v5(ms)) {
         error = append_disconnect(ms, reason);
     }
     (void)error; /* without memory for a goodbye the socket just closes */

@@ -12,10 +12,8 @@
 
 #include "common/contract.h"
 #include "proto/ws_handshake.h"
+#include "services/connection/goodbye.h"
 #include "services/connection/ws_private.h"
-
-#define BYE_RETRY_MIN_MS 500
-#define BYE_RETRY_MAX_MS 4000
 
 static void on_start(struct conn *conn) {
     struct ws_session *ws = ws_of(conn);
@@ -52,14 +50,8 @@ static void refuse_handshake(struct ws_session *ws, enum reason reason) {
 }
 
 static enum err append_bye(struct ws_session *ws, enum reason reason) {
-    struct conn_table *table = ws->conn.table;
-    struct buf *scratch = &table->scratch;
-    bool returns = reason_class(reason) == REASON_CLASS_RECONNECT;
-    uint32_t max_ms =
-        table->retry_max_ms > BYE_RETRY_MAX_MS ? table->retry_max_ms : BYE_RETRY_MAX_MS;
-    buf_clear(scratch);
-    enum err error =
-        frame_encode_bye(scratch, reason, returns ? BYE_RETRY_MIN_MS : 0, returns ? max_ms : 0);
+    struct buf *scratch = &ws->conn.table->scratch;
+    enum err error = goodbye_encode(ws->conn.table, reason);
     return error != ERR_OK
                ? error
                : ws_append(conn_out(&ws->conn), WS_TEXT, buf_data(scratch), buf_len(scratch));

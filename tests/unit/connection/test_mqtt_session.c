@@ -948,6 +948,16 @@ static void test_hub_ends_the_session(void **state) {
     net_hang_up(client);
 }
 
+static void test_goodbye_on_the_control_topic(void **state) {
+    (void)state;
+    log_in_subscribed(4);
+    conn_end(CONTAINER_OF(list_first(&net.table->states[CONN_LIVE]), struct conn, state_node),
+             REASON_DRAIN);
+    expect(0x30, "\x00\x0Cpipit/me/ctl{\"t\":\"bye\",\"d\":{\"code\":\"drain\",\"retry_ms\":[", 57);
+    expect_ended();
+    net_hang_up(client);
+}
+
 static struct connect_options with_will(unsigned version, unsigned delay_s) {
     struct connect_options options = usual(version);
     options.will_topic = "pipit/u/bob/send";
@@ -1136,6 +1146,7 @@ int main(void) {
         T(test_ping_and_keep_alive),
         T(test_no_keep_alive_on_version_3_means_none),
         T(test_hub_ends_the_session),
+        T(test_goodbye_on_the_control_topic),
         T(test_will_is_sent_when_the_client_is_lost),
         T(test_will_is_not_sent_after_disconnect),
         T(test_will_delay_and_return),
