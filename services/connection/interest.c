@@ -44,7 +44,8 @@ struct hub_interest_peer {
     uint64_t update_seq; /* of the last update sent */
     uint64_t boot_id;    /* 0 = unknown */
     uint64_t sent_us, not_before_us;
-    bool in_flight, snapshot_due, in_snapshot, more_parts, leaving, left;
+    bool in_flight, snapshot_due, in_snapshot, more_parts;
+    bool leaving, leave_sent, left;
     struct list_node *conversation_next, *session_next; /* of the snapshot's walk */
 };
 struct update {
@@ -380,6 +381,7 @@ static void send_update(struct hub_peer *peer) {
         return;
     }
     state->in_flight = true;
+    state->leave_sent = state->leaving;
     state->sent_us = hub_now_us(hub);
 }
 
@@ -408,7 +410,7 @@ static void on_update(enum err status, const uint8_t *body, size_t body_bytes, v
     if (status == ERR_OK) {
         status = ENVELOPE_UNPACK(INTEREST_REPLY, body, body_bytes, hub_arena(peer->hub), &reply);
     }
-    if (state->leaving) {
+    if (state->leave_sent) { /* acknowledged or not: it is not said twice */
         state->left = true;
         hub_soon(peer->hub);
         return;

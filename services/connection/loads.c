@@ -25,12 +25,14 @@ struct load {
     struct list_node node;
     uint64_t session; /* id; 0: a reload */
     uint64_t generation;
+    uint64_t losses; /* hub_loads.losses when it began */
     char user[LIMIT_USER_ID_BYTES + 1];
 };
 struct hub_loads {
     struct hub_pool pool;
     struct list flying;
     uint64_t generation;
+    uint64_t losses; /* times that events may have been lost */
     size_t reloads;
     bool reload_due; /* begin at the first user */
     bool reload_running;
@@ -78,6 +80,7 @@ static enum err begin(struct hub *hub, const char *user, uint64_t session) {
     memcpy(load->user, user, strlen(user) + 1);
     load->session = session;
     load->generation = ++loads->generation;
+    load->losses = loads->losses;
     enum err error = ask(hub, load, "");
     if (error != ERR_OK) {
         hub_pool_give(&loads->pool, load);
@@ -169,6 +172,9 @@ static void end(struct hub *hub, struct load *load, enum err status) {
     if (status == ERR_OK && user != NULL && user->sessions.count > 0) {
         drop_unseen(hub, load, user);
         user->loaded = true;
+        if (load->losses != loads->losses) {
+            loads->reload_due = true; /* what was lost meanwhile this load may not have seen */
+        }
     }
     list_remove(&loads->flying, &load->node);
     hub_pool_give(&loads->pool, load);
@@ -214,6 +220,7 @@ static void on_page(struct hub *hub, const struct hub_query *query, enum err sta
 /* --- reloads */
 
 void hub_loads_reload_all(struct hub *hub) {
+    hub->loads->losses++;
     hub->loads->reload_due = true;
 }
 
@@ -227,8 +234,8 @@ void hub_loads_tick(struct hub *hub) {
     struct hub_user *user = NULL;
     while (loads->reload_running && loads->reloads < HUB_RELOADS_FLIGHT_MAX &&
            (user = hub_users_cursor(hub)) != NULL) {
-        /* Without sessions it is loaded with the next one. */
-        if (user->sessions.count > 0) {
+        /* The others are loaded with their next session, or are being loaded for it. */
+        if (user->sessions.count > 0 && user->loaded) {
             if (begin(hub, user->id, 0) != ERR_OK) {
                 return; /* the next tick goes on here */
             }

@@ -58,7 +58,7 @@ struct routing_script {
     bool ask_snapshot; /* answer the next update with need_snapshot */
     bool no_publish;   /* stored, acknowledged, not published */
     struct bus_request *held[ROUTING_HELD_MAX];
-    uint8_t held_bytes[ROUTING_HELD_MAX][65536];
+    uint8_t held_bytes[ROUTING_HELD_MAX][262144];
     size_t held_sizes[ROUTING_HELD_MAX];
     size_t held_count;
 };

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "services/connection/hub.h"
+#include "services/connection/hub_metrics.h"
 #include "services/connection/session.h"
 #include "tests/unit/connection/hub_auth.h"
 #include "tests/unit/connection/hub_routing.h"
@@ -289,7 +290,7 @@ static inline struct world *world_start(int routing_count, world_change_fn chang
         .bus = {.routing = world->routing_spec,
                 .auth = world->auth_address,
                 .message_bytes_max = 8u << 20,
-                .timeout_us = 5000000u,
+                .timeout_us = 2000000u,
                 .tls_ca_file = "",
                 .tls_cert_file = "",
                 .tls_key_file = ""},
@@ -301,11 +302,14 @@ static inline struct world *world_start(int routing_count, world_change_fn chang
     if (change != NULL) {
         change(&world->settings);
     }
+    uint64_t boots = hub_metrics.troubles[HUB_TROUBLE_BOOT].value;
     assert_int_equal(hub_create(world->loop, &world->settings, &world->hub), ERR_OK);
     for (int i = 0; i < routing_count; i++) {
         UNTIL(world, world->routing[i].snapshots > 0);
     }
     UNTIL(world, hub_ready(world->hub));
+    /* All streams flow; else the first contact comes in the middle of a test. */
+    UNTIL(world, hub_metrics.troubles[HUB_TROUBLE_BOOT].value == boots + (uint64_t)routing_count);
     return world;
 }
 static inline void world_finish(struct world *world) {

@@ -15,6 +15,7 @@ static struct world *start(int routing_count, world_change_fn change, struct cli
     struct world *world = world_start(routing_count, change);
     store_add(&world->store, "c_one", "u_ann", "u_bob");
     *ann = client_open(world, "u_ann", "d_1");
+    UNTIL(world, world->routing[0].batches + world->routing[1].batches == 1); /* presence */
     return world;
 }
 
@@ -44,7 +45,6 @@ static void what_comes_while_one_flies_travels_together(void **state) {
     struct client *ann = NULL;
     struct world *world = start(1, NULL, &ann);
     struct routing_script *routing = &world->routing[0];
-    UNTIL(world, routing->batches == 1); /* presence */
     clock_fake_on(clock_mono_us(), clock_wall_ms());
     world_advance(world, 50000);
     routing->hold_submits = true;
@@ -69,7 +69,6 @@ static void the_answer_sends_the_next_batch(void **state) {
     struct client *ann = NULL;
     struct world *world = start(1, NULL, &ann);
     struct routing_script *routing = &world->routing[0];
-    UNTIL(world, routing->batches == 1);
     clock_fake_on(clock_mono_us(), clock_wall_ms());
     world_advance(world, 50000);
     routing->hold_submits = true;

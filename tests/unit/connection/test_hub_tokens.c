@@ -76,11 +76,12 @@ static void an_unknown_key_is_fetched(void **state) {
     auth_new_key(&world->auth, "k2");
     make(world, "u_ann", "d_1", token);
     unsigned snapshots = world->auth.snapshots;
-    for (int i = 0; i < 10; i++) { /* asked once */
+    for (int i = 0; i < 30 && check(world, token, &claims) != REASON_OK; i++) {
         assert_int_equal(check(world, token, &claims), REASON_BAD_TOKEN);
+        world_advance(world, 100000);
     }
-    UNTIL(world, check(world, token, &claims) == REASON_OK);
-    assert_int_equal(world->auth.snapshots, snapshots + 1);
+    assert_int_equal(check(world, token, &claims), REASON_OK);
+    assert_in_range(world->auth.snapshots - snapshots, 1, 3); /* not at each of them */
     /* The former key is gone, and with it what it had signed. */
     assert_int_equal(check(world, former, &claims), REASON_BAD_TOKEN);
     world_finish(world);
@@ -97,7 +98,9 @@ static void auth_tells_of_new_keys(void **state) {
     make(world, "u_ann", "d_1", token);
     unsigned snapshots = world->auth.snapshots;
     auth_publish(&world->auth, NULL, true);
-    UNTIL(world, world->auth.snapshots > snapshots);
+    for (int i = 0; i < 30 && world->auth.snapshots == snapshots; i++) {
+        world_advance(world, 100000); /* asked at most once a second */
+    }
     UNTIL(world, check(world, token, &claims) == REASON_OK);
     world_finish(world);
 }
@@ -110,7 +113,7 @@ static void without_keys_nobody_gets_in_yet(void **state) {
     world->settings = (struct connection_settings){.bus = {.routing = world->routing_spec,
                                                            .auth = world->auth_address,
                                                            .message_bytes_max = 8u << 20,
-                                                           .timeout_us = 5000000u,
+                                                           .timeout_us = 2000000u,
                                                            .tls_ca_file = "",
                                                            .tls_cert_file = "",
                                                            .tls_key_file = ""}};
