@@ -63,7 +63,7 @@ struct http_call {
 };
 
 static struct metric_counter requests_total = {
-    .name = "pipit_http_requests_total",
+    .name = "pipit_http_received_total",
     .help = "HTTP requests whose headers arrived, refused ones included."};
 static struct metric_counter refused_total = {
     .name = "pipit_http_refused_total",

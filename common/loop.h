@@ -13,8 +13,10 @@
 
 struct loop;
 
-/* posted_max bounds the calls waiting from other threads (loop_post answers ERR_FULL beyond). */
+/* posted_max > 0 bounds the calls waiting from other threads (loop_post answers ERR_FULL beyond).
+ * ERR_NO_MEMORY; ERR_IO: no descriptors. */
 enum err loop_create(size_t posted_max, struct loop **out) MUST_CHECK;
+/* After everything that uses the loop is gone; calls still posted are dropped. */
 void loop_destroy(struct loop **loop);
 /* Runs turns until loop_stop; ERR_IO when epoll fails. */
 enum err loop_run(struct loop *loop) MUST_CHECK;

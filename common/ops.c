@@ -174,6 +174,7 @@ void ops_drain(struct ops *ops) {
 bool ops_is_ready(struct ops *ops) {
     bool ready = !atomic_load(&ops->draining);
     CONTRACT(pthread_mutex_lock(&ops->lock) == 0);
+    ready = ready && ops->checks != NULL; /* none yet: the service is still being built */
     for (struct ops_check *check = ops->checks; check != NULL && ready; check = check->next) {
         ready = atomic_load(&check->ready);
     }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Keeps files and functions small enough to be read whole: .c at most 700 lines, .h 300, main.c 120,
-# functions 90 (the conventions ask for 600 and 70). Tables, outside a function or inside, do not
+# functions 90 (the conventions ask for 600 and 70). A test program is a list of short cases and may
+# have 1,200 lines, its support 400. Tables, outside a function or inside, do not
 # count as part of one.
 # Usage: check-sizes.sh [--self-test | FOLDER]
 #   --self-test  plants each violation in a folder of its own and fails unless it is found
@@ -10,6 +11,8 @@ source_lines_max=700
 header_lines_max=300
 main_lines_max=120
 function_lines_max=90
+test_source_lines_max=1200
+test_header_lines_max=400
 
 # Function extents rest on the layout that clang-format enforces: a definition starts in the first
 # column and its body ends with "}" there. What begins with "= {" and ends with "};" in the same
@@ -60,6 +63,8 @@ check() {
     for file in "${files[@]}"; do
         case $file in
         */services/*/main.c) limit=$main_lines_max ;;
+        */tests/*.h) limit=$test_header_lines_max ;;
+        */tests/*.c) limit=$test_source_lines_max ;;
         *.h) limit=$header_lines_max ;;
         *) limit=$source_lines_max ;;
         esac

@@ -89,7 +89,7 @@ void support_tcp_address(char base[BUS_URL_BYTES]) {
             return;
         }
     }
-    CONTRACT(!"no free port");
+    contract_failed("no free port", __FILE__, __LINE__);
 }
 
 void support_ipc_address(char base[BUS_URL_BYTES]) {

@@ -281,10 +281,11 @@ static void destroying_does_not_wait_for_the_resolver(void **state) {
 static void getaddrinfo_is_the_default(void **state) {
     (void)state;
     discovery_set_resolver(NULL);
-    struct discovery *discovery = start("tcp://localhost:7101");
+    /* inet_aton's short form: a name for us, and one that needs neither name server nor hosts file.
+     */
+    struct discovery *discovery = start("tcp://127.1:7101");
     assert_true(support_turn_until_count(loop, &changes, 1));
-    assert_true(strstr(told, "tcp://127.0.0.1:7101") != NULL ||
-                strstr(told, "tcp://[::1]:7101") != NULL);
+    assert_string_equal(told, "tcp://127.0.0.1:7101");
     discovery_destroy(&discovery);
 }
 

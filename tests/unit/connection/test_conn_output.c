@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fake_net.h"
+#include "tests/unit/connection/fake_net.h"
 
 struct toy {
     struct conn conn;

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fake_net.h"
-#include "fake_session.h"
+#include "tests/unit/connection/fake_net.h"
+#include "tests/unit/connection/fake_session.h"
 #include "services/connection/drain.h"
 #include "services/connection/listener.h"
 #include "services/connection/mqtt_session.h"
