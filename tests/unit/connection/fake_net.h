@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/contract.h"
+#include "common/mem.h"
 #include "services/connection/conn.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@ static struct {
     uint8_t read[4u << 20]; /* what a client has received and the test not looked at */
     size_t read_bytes;
     bool closed;
+    uint64_t fault_nth; /* this allocation behind the next net_connect fails; 0 = none */
 } net;
 
 static void net_start(void) {
@@ -82,6 +84,9 @@ static int net_connect(const struct conn_protocol *protocol, enum reason refusal
     CONTRACT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
     CONTRACT(limits_enter(&net.limits, &peer, &share) == REASON_OK);
     CONTRACT(conn_open(net.table, protocol, ends[0], NULL, &share, refusal) == ERR_OK);
+    if (net.fault_nth > 0) {
+        (void)mem_fault_set(net.fault_nth, 1);
+    }
     return ends[1];
 }
 

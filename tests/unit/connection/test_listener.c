@@ -12,6 +12,8 @@
 #include "services/connection/listener.h"
 #include "services/connection/mqtt_session.h"
 #include "services/connection/ws_session.h"
+#include "tests/unit/connection/fake_net.h"
+#include "tests/unit/connection/fake_session.h"
 
 #include <netinet/in.h>
 #include <openssl/ec.h>
