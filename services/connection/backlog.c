@@ -193,14 +193,13 @@ enum err hub_backlog_seed(struct hub *hub, struct session *session,
 }
 
 /* True when the session must be given something. */
-static bool decide(struct hub *hub, struct session *session, struct backlog *backlog,
-                   bool device_known) {
+static bool decide(struct hub *hub, struct session *session, struct backlog *backlog) {
     struct hub_conversation *conversation = backlog->conversation;
     const struct hub_membership *membership = hub_membership_find(session->user, conversation);
     if (membership == NULL) {
         return false; /* left while the session was opened */
     }
-    if (session->new_backlog || !device_known) {
+    if (session->new_backlog || !session->resumed) {
         /* a limit, counted: the device begins here again next time */
         err_ignore(hub_marks_add(hub, session, conversation, conversation->last, 0));
         return false;
@@ -213,17 +212,11 @@ static bool decide(struct hub *hub, struct session *session, struct backlog *bac
 }
 
 void hub_backlog_begin(struct hub *hub, struct session *session) {
-    bool device_known = false;
-    for (struct list_node *node = list_first(&session->backlogs); node != NULL;
-         node = list_next(&session->backlogs, node)) {
-        device_known = device_known || CONTAINER_OF(node, struct backlog, node)->known;
-    }
-    session->resumed = device_known;
     struct list_node *node = list_first(&session->backlogs);
     while (node != NULL) {
         struct list_node *next = list_next(&session->backlogs, node);
         struct backlog *backlog = CONTAINER_OF(node, struct backlog, node);
-        if (!decide(hub, session, backlog, device_known)) {
+        if (!decide(hub, session, backlog)) {
             end(hub, backlog);
         }
         node = next;

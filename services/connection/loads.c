@@ -190,6 +190,22 @@ static void end(struct hub *hub, struct load *load, enum err status) {
     }
 }
 
+static void on_remembered(struct hub *hub, const struct hub_query *query, enum err status) {
+    (void)hub;
+    (void)query;
+    (void)status; /* not remembered: the device begins at the heads next time, too */
+}
+
+/* A device that comes for the first time and means to come back. */
+static void note_device(struct hub *hub, struct session *session,
+                        const Pipit__ConversationsReply *reply) {
+    session->resumed = reply->device_known;
+    if (!reply->device_known && !session->new_backlog) {
+        struct hub_query query = {.answer.remembered = on_remembered};
+        err_ignore(hub_query_remember(hub, session->user->id, session->device, &query));
+    }
+}
+
 static void on_page(struct hub *hub, const struct hub_query *query, enum err status,
                     const Pipit__ConversationsReply *reply) {
     struct load *load = query->object;
@@ -204,6 +220,9 @@ static void on_page(struct hub *hub, const struct hub_query *query, enum err sta
     if (hub_set_epoch(hub, reply->epoch)) {
         end(hub, load, ERR_CLOSED); /* user and session are gone */
         return;
+    }
+    if (session != NULL && session->wants_backlog && !session->resumed) {
+        note_device(hub, session, reply);
     }
     for (size_t i = 0; i < reply->n_items && status == ERR_OK; i++) {
         status = take_item(hub, load, user, session, reply->items[i]);

@@ -212,6 +212,11 @@ void mqtt_on_opened(struct session *session, enum reason reason) {
     conn_wrote(&ms->conn, append_connack(ms));
     if (conn_is_open(&ms->conn)) {
         conn_move(&ms->conn, CONN_LIVE);
+        if (!ms->clean && ms->session.resumed) {
+            mqtt_resume_subscription(ms);
+        }
+    }
+    if (conn_is_open(&ms->conn)) {
         conn_resume(&ms->conn);
     }
 }

@@ -154,6 +154,8 @@ uint64_t mqtt_retry(struct mqtt_session *ms, uint64_t now_us);
 void mqtt_forget_publishings(struct mqtt_session *ms);
 
 /* --- mqtt_subscribe.c */
+/* Session Present: the inbox at QoS 1, and what was missed. */
+void mqtt_resume_subscription(struct mqtt_session *ms);
 void mqtt_on_subscribe(struct mqtt_session *ms, const struct mqtt_packet *packet);
 void mqtt_on_unsubscribe(struct mqtt_session *ms, const struct mqtt_packet *packet);
 void mqtt_forget_subscriptions(struct mqtt_session *ms);

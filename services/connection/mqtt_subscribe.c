@@ -4,7 +4,10 @@
  * wildcard that matches them, and to names below pipit/me/ that it uses as response topics.
  * Everything else is refused, filter by filter, with a code and (MQTT 5) a sentence; nothing is
  * accepted that would never deliver. QoS 2 is granted as 1. What the device missed is handed out
- * from the moment its inbox is subscribed to: a message before that would have nowhere to go. */
+ * from the moment its inbox is subscribed to: a message before that would have nowhere to go.
+ *
+ * Filters are not stored. A session that is resumed is subscribed to its inbox at QoS 1, which is
+ * what a session is kept for [MQTT-3.1.2-4]; a client that subscribes again replaces that. */
 #include "services/connection/mqtt_private.h"
 
 #include "common/mem.h"
@@ -125,6 +128,14 @@ static enum reason subscribe(struct mqtt_session *ms, const struct mqtt_filter *
     subscription->qos = filter->qos > 1 ? 1 : filter->qos;
     subscription->id = id;
     return REASON_OK;
+}
+
+void mqtt_resume_subscription(struct mqtt_session *ms) {
+    const struct mqtt_filter inbox = {.filter = slice_text(MQTT_TOPIC_INBOX), .qos = 1};
+    if (subscribe(ms, &inbox, 0) == REASON_OK) { /* else no memory: the client may subscribe */
+        update_feeds(ms);
+        mqtt_room(ms);
+    }
 }
 
 void mqtt_on_subscribe(struct mqtt_session *ms, const struct mqtt_packet *packet) {

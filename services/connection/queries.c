@@ -54,6 +54,15 @@ static void on_conversations(struct hub *hub, const struct hub_query *query, enu
     query->answer.conversations(hub, query, status, status == ERR_OK ? reply : NULL);
 }
 
+static void on_remembered(struct hub *hub, const struct hub_query *query, enum err status,
+                          const uint8_t *body, size_t body_bytes) {
+    Pipit__CursorsReply *reply = NULL;
+    if (status == ERR_OK) {
+        status = ENVELOPE_UNPACK(CURSORS_REPLY, body, body_bytes, arena_of(hub, query), &reply);
+    }
+    query->answer.remembered(hub, query, told(status, reply != NULL ? reply->error : 0));
+}
+
 static void on_presence(struct hub *hub, const struct hub_query *query, enum err status,
                         const uint8_t *body, size_t body_bytes) {
     Pipit__PresenceReply *reply = NULL;
@@ -98,6 +107,19 @@ enum err hub_query_conversations(struct hub *hub, const struct hub_conversations
     request.with_members = one;
     enum err error = hub_pack(hub, MESSAGE_CONVERSATIONS_REQUEST, &request.base);
     return error == ERR_OK ? hub_reads_ask(hub, query, one, on_conversations) : error;
+}
+
+enum err hub_query_remember(struct hub *hub, const char *user, const char *device,
+                            const struct hub_query *query) {
+    Pipit__CursorUpdate update = PIPIT__CURSOR_UPDATE__INIT;
+    Pipit__CursorUpdate *updates[1] = {&update};
+    Pipit__CursorsRequest request = PIPIT__CURSORS_REQUEST__INIT;
+    update.user = (char *)user;
+    update.device = (char *)device;
+    request.n_updates = 1;
+    request.updates = updates;
+    enum err error = hub_pack(hub, MESSAGE_CURSORS_REQUEST, &request.base);
+    return error == ERR_OK ? hub_reads_ask(hub, query, false, on_remembered) : error;
 }
 
 enum err hub_query_presence(struct hub *hub, const char *user, const struct hub_query *query) {

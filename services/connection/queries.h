@@ -25,6 +25,7 @@ struct hub_query {
         void (*heads)(struct hub *, const struct hub_query *, enum err, const Pipit__HeadsReply *);
         void (*conversations)(struct hub *, const struct hub_query *, enum err,
                               const Pipit__ConversationsReply *);
+        void (*remembered)(struct hub *, const struct hub_query *, enum err);
         void (*presence)(struct hub *, const struct hub_query *, enum err,
                          const Pipit__PresenceReply *);
     } answer; /* status ERR_OK: reply is set; an error told in the reply is a status, too */
@@ -50,6 +51,10 @@ struct hub_conversations_ask {
 };
 enum err hub_query_conversations(struct hub *hub, const struct hub_conversations_ask *ask,
                                  const struct hub_query *query) MUST_CHECK;
+/* Makes the device known to storage, so that its next visit is given what it missed. The answer
+ * (query->answer.remembered) tells nothing but success. */
+enum err hub_query_remember(struct hub *hub, const char *user, const char *device,
+                            const struct hub_query *query) MUST_CHECK;
 enum err hub_query_presence(struct hub *hub, const char *user,
                             const struct hub_query *query) MUST_CHECK;
 

@@ -94,7 +94,7 @@ struct session {
     uint32_t unanswered;    /* submits in flight */
     uint8_t state, step;    /* private to session.c, opening.c */
     bool exclusive, wants_backlog, new_backlog;
-    bool resumed; /* known in on_opened: the device had delivered cursors, so it was here before */
+    bool resumed; /* known in on_opened: storage knows the device, so it was here before */
 };
 
 struct session_open {

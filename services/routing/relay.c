@@ -52,7 +52,8 @@ void relay_destroy(struct relay **relay) {
 
 bool relay_takes(enum message_type type) {
     return type == MESSAGE_HISTORY_REQUEST || type == MESSAGE_HEADS_REQUEST ||
-           type == MESSAGE_CONVERSATIONS_REQUEST || type == MESSAGE_ORIGIN_REQUEST;
+           type == MESSAGE_CONVERSATIONS_REQUEST || type == MESSAGE_ORIGIN_REQUEST ||
+           type == MESSAGE_CURSORS_REQUEST; /* a device that connected for the first time */
 }
 
 static void refuse(struct routing *routing, struct bus_request *request, enum message_type type,
@@ -61,7 +62,9 @@ static void refuse(struct routing *routing, struct bus_request *request, enum me
     Pipit__HeadsReply heads = PIPIT__HEADS_REPLY__INIT;
     Pipit__ConversationsReply conversations = PIPIT__CONVERSATIONS_REPLY__INIT;
     Pipit__OriginReply origin = PIPIT__ORIGIN_REPLY__INIT;
-    history.error = heads.error = conversations.error = origin.error = (uint32_t)error;
+    Pipit__CursorsReply cursors = PIPIT__CURSORS_REPLY__INIT;
+    cursors.error = history.error = heads.error = conversations.error = origin.error =
+        (uint32_t)error;
     switch (type) {
     case MESSAGE_HISTORY_REQUEST:
         fanout_answer(routing, request, MESSAGE_HISTORY_REPLY, &history.base);
@@ -71,6 +74,9 @@ static void refuse(struct routing *routing, struct bus_request *request, enum me
         break;
     case MESSAGE_CONVERSATIONS_REQUEST:
         fanout_answer(routing, request, MESSAGE_CONVERSATIONS_REPLY, &conversations.base);
+        break;
+    case MESSAGE_CURSORS_REQUEST:
+        fanout_answer(routing, request, MESSAGE_CURSORS_REPLY, &cursors.base);
         break;
     default:
         fanout_answer(routing, request, MESSAGE_ORIGIN_REPLY, &origin.base);

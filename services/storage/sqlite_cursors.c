@@ -8,6 +8,8 @@
 
 #include "common/clock.h"
 
+#define NO_CONVERSATION 0u /* keys of conversations begin at 1 */
+
 struct cursor {
     bool active;
     uint64_t read_seq, delivered_seq;
@@ -50,11 +52,20 @@ static enum err move_device(struct sqlite_db *db, uint64_t conversation,
                               SQL_UINT(conversation), SQL_UINT(delivered_seq)));
 }
 
+/* A row for no conversation: the device was here before anything was written to it, so what comes
+ * while it is away is what it missed. */
+static enum err remember_device(struct sqlite_db *db, const Pipit__CursorUpdate *update) {
+    return move_device(db, NO_CONVERSATION, update, 1);
+}
+
 static enum err move(struct sqlite_store *self, const Pipit__CursorUpdate *update, uint64_t now_ms,
                      Pipit__CursorResult *result) {
     struct sqlite_db *db = &self->writer;
     struct sqlite_conversation *entry = NULL;
     struct cursor cursor = {0};
+    if (update->conversation[0] == '\0') {
+        return remember_device(db, update);
+    }
     enum err error = sqlite_conversation_find(self, update->conversation, &entry);
     if (error == ERR_OK) {
         error = load(db, entry->key, update->user, &cursor);

@@ -175,6 +175,14 @@ static enum err visit(struct walk *walk, struct sql_rows *rows) {
     return error;
 }
 
+static enum err find_device(struct walk *walk, Pipit__ConversationsReply *reply) {
+    struct sql_rows rows =
+        sql_query(walk->db, "SELECT 1 FROM device_cursors WHERE user=? AND device=? LIMIT 1",
+                  SQL_VALUES(SQL_TEXT(walk->request->user), SQL_TEXT(walk->request->device)));
+    reply->device_known = sql_next(&rows);
+    return sql_end(&rows);
+}
+
 static enum err list(struct sqlite_store *self, struct walk *walk,
                      Pipit__ConversationsReply *reply) {
     const Pipit__ConversationsRequest *request = walk->request;
@@ -190,6 +198,12 @@ static enum err list(struct sqlite_store *self, struct walk *walk,
     enum err error = sql_end(&rows);
     if (error != ERR_OK) {
         return error;
+    }
+    if (request->device[0] != '\0') {
+        error = find_device(walk, reply);
+        if (error != ERR_OK) {
+            return error;
+        }
     }
     reply->items = walk->items;
     reply->n_items = walk->count;

@@ -89,6 +89,30 @@ static void each_device_has_its_own(void **state) {
     assert_false(item_for(f, "d_other")->device_known);
 }
 
+static bool device_is_known(struct fixture *f, const char *user, const char *device) {
+    Pipit__ConversationsRequest request = PIPIT__CONVERSATIONS_REQUEST__INIT;
+    Pipit__ConversationsReply reply = PIPIT__CONVERSATIONS_REPLY__INIT;
+    request.user = (char *)user;
+    request.device = (char *)device;
+    assert_int_equal(f->store->ops->conversations(f->store, &request, &f->arena, &reply), ERR_OK);
+    return reply.device_known;
+}
+
+/* Before anything was written to the user: what comes while the device is away is what it missed.
+ */
+static void a_device_is_remembered_without_a_conversation(void **state) {
+    struct fixture *f = *state;
+    group_with_five(f);
+    assert_false(device_is_known(f, "u_bob", "d_new"));
+    check(cursor_move(f, "u_bob", "d_new", "", 0, 0), 0, 0, false);
+    check(cursor_move(f, "u_bob", "d_new", "", 0, 0), 0, 0, false); /* idempotent */
+    assert_true(device_is_known(f, "u_bob", "d_new"));
+    assert_false(item_for(f, "d_new")->device_known);
+    assert_false(device_is_known(f, "u_ann", "d_new"));
+    check(cursor_move(f, "u_bob", "d_old", "c_x", 2, 0), 2, 0, true);
+    assert_true(device_is_known(f, "u_bob", "d_old")); /* a cursor says so, too */
+}
+
 static void unread_is_derived(void **state) {
     struct fixture *f = *state;
     group_with_five(f);
@@ -153,6 +177,7 @@ int cursors_tests(void) {
         STORE_TEST(cut_at_the_head),
         STORE_TEST(outsiders_are_refused),
         STORE_TEST(each_device_has_its_own),
+        STORE_TEST(a_device_is_remembered_without_a_conversation),
         STORE_TEST(unread_is_derived),
         STORE_TEST(unread_counts_from_joining),
         STORE_TEST(many_updates_in_one_call),

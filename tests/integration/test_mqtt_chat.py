@@ -98,6 +98,23 @@ def test_missed_messages_come_after_reconnect(stack, version):
     a.close(), again.close()
 
 
+@pytest.mark.parametrize("version", [3, 5])
+def test_first_message_ever_while_away_without_subscribing_again(stack, version):
+    ann, bob = stack.people.make(f"early{version}a", f"early{version}b")
+    first = bob.mqtt(client_id=f"tablet{version}", version=version, clean=False)
+    first.client.disconnect()
+    first.client.loop_stop()
+    a = ann.mqtt()
+    a.publish(f"pipit/u/{bob.name}/send", "the very first")
+    again = bob.mqtt(client_id=f"tablet{version}", version=version, clean=False, subscribe=())
+    assert again.message()["body"]["text"] == "the very first"
+    a.publish(f"pipit/u/{bob.name}/send", "live")
+    assert again.message()["body"]["text"] == "live"
+    flags = again.flags if isinstance(again.flags, dict) else {"session present": again.flags.session_present}
+    assert flags["session present"] == 1
+    a.close(), again.close()
+
+
 def test_clean_session_starts_at_the_head(stack):
     ann, bob = stack.people.make("clean1", "clean2")
     a = ann.mqtt()

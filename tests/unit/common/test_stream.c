@@ -135,9 +135,14 @@ static void begin_raw(struct listener *listener) {
     assert_true(stream_subscriber_live(listener->subscriber));
 }
 
+/* nng 1.5 loses a message or a connection that is closed in the middle (common/bus.c): the leak
+ * checker would report it. */
+static void let_quiet(void) {
+    support_turn_for(loop, 50000);
+}
+
 static void end_raw(struct listener *listener) {
-    support_turn_for(loop,
-                     20000); /* a listener that closes in the middle of a handshake leaks in nng */
+    let_quiet();
     stream_subscriber_destroy(&listener->subscriber);
     stream_subscriber_destroy(&listener->subscriber); /* NULL */
     bus_publisher_close(&raw);
@@ -174,6 +179,12 @@ static void each_trouble_is_told_once_and_first(void **state) {
     heartbeat(3, 0); /* or by its heartbeat */
     message(3, 1);
     expect(&listener, 9, 3, 3);
+    clock_fake_advance_us(STREAM_SILENCE_US - 1);
+    heartbeat(4, 0);
+    expect(&listener, 9, 3, 4);
+    clock_fake_advance_us(STREAM_SILENCE_US - 1); /* it counts as life */
+    support_turn_for(loop, 1000);
+    assert_true(stream_subscriber_live(listener.subscriber));
     assert_int_equal(listener.unannounced, 0);
     assert_int_equal(listener.silences, 0);
     end_raw(&listener);
@@ -301,6 +312,28 @@ static void greet(struct stream_publisher *publisher, struct listener *listener,
     listener->told = false;
 }
 
+/* A subscriber of everything: counts frames. */
+struct tally {
+    struct stream_publisher *publisher;
+    unsigned messages, heartbeats;
+};
+
+static void on_tally(const uint8_t *bytes, size_t count, void *user) {
+    (void)bytes;
+    struct tally *tally = user;
+    tally->messages += count > 24;
+    tally->heartbeats += count == 24;
+}
+
+static bool tallied(void *arg) {
+    struct tally *tally = arg;
+    if (tally->messages > 0) {
+        return true;
+    }
+    publish(tally->publisher, 90, 0);
+    return false;
+}
+
 static void heartbeats_reach_all_topics(void **state) {
     (void)state;
     struct stream_publisher *publisher = open_publisher(20);
@@ -319,14 +352,17 @@ static void heartbeats_reach_all_topics(void **state) {
     greet(publisher, &all, STREAM_TOPIC_ALL, 1);
     greet(publisher, &one, 80, 1);
     greet(publisher, &other, 99, 1);
-    for (int second = 0; second < 6; second++) { /* nothing but heartbeats, twice the silence */
+    struct bus_subscriber *everything;
+    struct tally tally = {publisher, 0, 0};
+    assert_int_equal(bus_subscriber_create(bus, url, on_tally, &tally, &everything), ERR_OK);
+    assert_int_equal(bus_subscribe(everything, "", 0), ERR_OK);
+    assert_true(support_turn_until(loop, tallied, &tally));
+    for (unsigned second = 1; second <= 2; second++) { /* 20 topics and everybody's */
+        unsigned heartbeats = tally.heartbeats;
         clock_fake_advance_us(STREAM_HEARTBEAT_US);
-        support_turn_for(loop, 100000);
-        assert_true(stream_subscriber_live(all.subscriber));
-        assert_true(stream_subscriber_live(one.subscriber));
-        assert_true(stream_subscriber_live(other.subscriber));
+        assert_true(support_turn_until_count(loop, &tally.heartbeats, heartbeats + 21));
+        assert_int_equal(tally.heartbeats, heartbeats + 21);
     }
-    assert_int_equal(all.silences + one.silences + other.silences, 0);
     for (number = 1; number <= 50; number++) {
         publish(publisher, STREAM_TOPIC_ALL, number);
         publish(publisher, 80, number);
@@ -344,6 +380,8 @@ static void heartbeats_reach_all_topics(void **state) {
     publish(publisher, 80, 51);                      /* opened again, still counting: no trouble */
     assert_true(support_turn_until_count(loop, &one.messages, 51));
     assert_int_equal(one.gaps, 0);
+    let_quiet();
+    bus_subscriber_close(&everything);
     stream_subscriber_destroy(&all.subscriber);
     stream_subscriber_destroy(&one.subscriber);
     stream_subscriber_destroy(&other.subscriber);
@@ -375,6 +413,7 @@ static void a_flood_loses_and_every_loss_is_told(void **state) {
     assert_int_equal(listener.unannounced, 0);
     assert_int_equal(listener.needless, 0);
     assert_int_equal(listener.boots, 1);
+    let_quiet();
     stream_subscriber_destroy(&listener.subscriber);
     stream_publisher_destroy(&publisher);
 }
@@ -390,6 +429,7 @@ static void a_restarted_publisher_is_a_new_boot(void **state) {
         assert_int_equal(listener.boots, life);
         publish(publisher, 5, listener.last + 1);
         assert_true(support_turn_until_count(loop, &listener.messages, life));
+        let_quiet();
         stream_publisher_destroy(&publisher);
     }
     assert_int_equal(listener.gaps, 0);

@@ -54,6 +54,7 @@ struct routing_script {
     struct seen_signal signals[ROUTING_SIGNALS_MAX];
     size_t signal_count;
 
+    unsigned devices_remembered;
     bool hold_interest, hold_submits, hold_lists, hold_history, hold_heads; /* keep requests back */
     bool ask_snapshot; /* answer the next update with need_snapshot */
     bool no_publish;   /* stored, acknowledged, not published */
@@ -291,6 +292,17 @@ static inline void routing_answer(struct routing_script *routing, struct bus_req
                          ERR_OK);
         store_list(routing->store, ask, &routing->arena, &reply);
         routing_reply(routing, request, MESSAGE_CONVERSATIONS_REPLY, &reply.base);
+        break;
+    }
+    case MESSAGE_CURSORS_REQUEST: { /* only to remember a device */
+        Pipit__CursorsRequest *ask = NULL;
+        Pipit__CursorsReply reply = PIPIT__CURSORS_REPLY__INIT;
+        assert_int_equal(ENVELOPE_UNPACK(CURSORS_REQUEST, body, bytes, &routing->arena, &ask),
+                         ERR_OK);
+        assert_int_equal(ask->n_updates, 1);
+        assert_string_equal(ask->updates[0]->conversation, "");
+        routing->devices_remembered++;
+        routing_reply(routing, request, MESSAGE_CURSORS_REPLY, &reply.base);
         break;
     }
     case MESSAGE_PRESENCE_QUERY: {

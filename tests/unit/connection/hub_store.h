@@ -232,6 +232,11 @@ static inline void store_list(struct hub_store *store, const Pipit__Conversation
     bool one = ask->conversation[0] != '\0';
     *(one ? &store->refreshes : &store->lists) += 1;
     reply->epoch = store->epoch;
+    for (size_t i = 0; i < store->cursor_count; i++) {
+        reply->device_known =
+            reply->device_known || (strcmp(store->cursors[i].user, ask->user) == 0 &&
+                                    strcmp(store->cursors[i].device, ask->device) == 0);
+    }
     reply->items = arena_alloc(arena, 501 * sizeof *reply->items);
     bool skipping = ask->after[0] != '\0';
     for (size_t i = 0; i < store->conversation_count; i++) {
