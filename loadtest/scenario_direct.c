@@ -71,6 +71,9 @@ static void on_acked(struct client *client, uint32_t count) {
 }
 
 static void on_message(struct client *client, uint32_t sender, uint32_t number, uint64_t sent_us) {
+    if (sender == client->index) {
+        return; /* an echo of one's own message: allowed, but no delivery */
+    }
     CONTRACT(sender == (client->index ^ 1u));
     histogram_record(&run.result->delivery, clock_mono_us() - sent_us);
     uint32_t expected = run.expected[client->index];
