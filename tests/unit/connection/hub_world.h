@@ -42,9 +42,10 @@ struct client {
     size_t page_events, online_count;
     uint64_t page_head, page_first;
     bool page_more;
-    bool limited;        /* can_take looks at window */
-    size_t window;       /* messages it can still take */
-    bool close_on_event; /* closes itself inside on_event */
+    bool limited;          /* can_take looks at window */
+    size_t window;         /* messages it can still take */
+    bool close_on_event;   /* closes itself inside on_event */
+    struct client *closes; /* closes this one inside on_event */
 };
 struct world {
     struct loop *loop;
@@ -154,6 +155,9 @@ static inline void client_on_event(struct session *session, const struct event *
     }
     if (client->close_on_event) {
         session_close(session);
+    }
+    if (client->closes != NULL) {
+        session_close(&client->closes->session);
     }
 }
 static inline bool client_can_take(const struct session *session) {

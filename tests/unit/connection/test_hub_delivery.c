@@ -357,6 +357,38 @@ static void sessions_may_close_inside_their_callback(void **state) {
     pair_finish(&pair);
 }
 
+static void a_callback_may_close_another_session(void **state) {
+    (void)state;
+    struct pair pair = pair_start(1);
+    struct client *next = client_open(pair.world, "u_ann", "d_10");
+    struct client *last = client_open(pair.world, "u_ann", "d_11");
+    pair.ann->closes = next; /* the one that comes right behind her */
+    append(&pair, 1);
+    routing_deliver(pair.routing, "c_one", 1, 0);
+    UNTIL(pair.world, last->message_count == 1 && pair.bob->message_count == 1);
+    assert_int_equal(next->message_count, 0);
+    client_close(next);
+    client_close(last);
+    pair_finish(&pair);
+}
+
+/* What was lost before she joined is fetched after it, for the others. */
+static void a_repair_gives_a_new_member_nothing_older(void **state) {
+    (void)state;
+    struct pair pair = pair_start(1);
+    struct client *eve = client_open(pair.world, "u_eve", "d_5");
+    append(&pair, 2);
+    store_set_member(pair.one, "u_eve", PIPIT__MEMBER_STATE__MEMBER_ACTIVE);
+    routing_deliver_change(pair.routing, "c_one", "u_eve");
+    append(&pair, 1);
+    routing_deliver(pair.routing, "c_one", 3, 0);
+    UNTIL(pair.world, pair.bob->message_count == 3 && eve->message_count >= 1);
+    assert_dense(pair.bob, "c_one", 1, 3);
+    assert_dense(eve, "c_one", 3, 3);
+    client_close(eve);
+    pair_finish(&pair);
+}
+
 /* A reaction whose body nobody made is left out; what follows is not held up. */
 static void a_damaged_row_is_left_out(void **state) {
     (void)state;
@@ -425,6 +457,8 @@ int main(void) {
         cmocka_unit_test(lost_changes_are_found_by_reloading_everybody),
         cmocka_unit_test(a_restored_history_ends_the_sessions),
         cmocka_unit_test(sessions_may_close_inside_their_callback),
+        cmocka_unit_test(a_callback_may_close_another_session),
+        cmocka_unit_test(a_repair_gives_a_new_member_nothing_older),
         cmocka_unit_test(a_damaged_row_is_left_out),
         cmocka_unit_test(without_memory_a_message_is_late_and_not_lost),
     };
