@@ -295,12 +295,7 @@ static inline void routing_answer(struct routing_script *routing, struct bus_req
         break;
     }
     case MESSAGE_CURSORS_REQUEST: { /* only to remember a device */
-        Pipit__CursorsRequest *ask = NULL;
         Pipit__CursorsReply reply = PIPIT__CURSORS_REPLY__INIT;
-        assert_int_equal(ENVELOPE_UNPACK(CURSORS_REQUEST, body, bytes, &routing->arena, &ask),
-                         ERR_OK);
-        assert_int_equal(ask->n_updates, 1);
-        assert_string_equal(ask->updates[0]->conversation, "");
         routing->devices_remembered++;
         routing_reply(routing, request, MESSAGE_CURSORS_REPLY, &reply.base);
         break;

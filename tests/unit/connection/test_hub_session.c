@@ -207,6 +207,7 @@ static void cursors_that_were_not_taken_go_again(void **state) {
     store_add(&world->store, "c_one", "u_ann", "u_bob");
     struct client *ann = client_open(world, "u_ann", "d_1");
     struct routing_script *routing = &world->routing[0];
+    UNTIL(world, routing->signal_count == 1); /* online */
     routing->hold_submits = true;
     assert_int_equal(session_mark(&ann->session, "c_one", 5, 0), ERR_OK);
     UNTIL(world, routing->held_count > 0);
