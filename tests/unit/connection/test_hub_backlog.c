@@ -153,7 +153,7 @@ static void a_new_device_begins_at_the_heads(void **state) {
     struct client *phone = client_open_mqtt(world, "u_ann", "m:new");
     struct client *clean = client_begin(world, "u_ann", "m:clean", true, true);
     UNTIL(world, clean->opened > 0);
-    UNTIL(world, world->routing[0].mark_count == 2); /* remembered for next time */
+    UNTIL(world, world->routing[0].mark_count == 2);         /* remembered for next time */
     UNTIL(world, world->routing[0].devices_remembered == 1); /* the one that will come back */
     for (int i = 0; i < 2; i++) {
         assert_true(world->routing[0].marks[i].delivered == 5);
