@@ -23,19 +23,22 @@ SLOW = 4 if re.search("address|thread", BUILD.name) else 1  # sanitizers are slo
 _used_ports = set()
 
 
-def free_port():
-    """A free TCP port below 32768 (above are outgoing connections')."""
+def _is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return port not in _used_ports
+
+
+def free_port(count=1):
+    """The first of `count` free neighbouring TCP ports below 32768 (above are outgoing connections')."""
     while True:
-        port = random.randrange(12000, 32000)
-        if port in _used_ports:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _used_ports.add(port)
-        return port
+        ports = range(port := random.randrange(12000, 32000), port + count)
+        if all(_is_free(each) for each in ports):
+            _used_ports.update(ports)
+            return port
 
 
 def wait_until(condition, timeout=10.0, what="condition"):

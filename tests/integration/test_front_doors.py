@@ -21,7 +21,7 @@ def clean_environment():
 class Run:
     def __init__(self, folder, **ports):
         self.ports = {"HTTP_PORT": free_port(), "WS_PORT": free_port(), "MQTT_PORT": free_port(),
-                      "OPS_PORT": free_port(), **ports}
+                      "OPS_PORT": free_port(16), **ports}
         env = {**clean_environment(), "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
                **{k: str(v) for k, v in self.ports.items()}}
         self.process = subprocess.Popen([str(ROOT / "scripts/run.sh")], env=env, text=True,
@@ -88,10 +88,11 @@ def test_a_dead_service_is_started_again(tmp_path):
 
 @pytest.mark.parametrize("which", ["HTTP_PORT", "WS_PORT", "MQTT_PORT", "OPS_PORT"])
 def test_port_in_use_is_one_clear_line(tmp_path, which):
+    port = free_port(16)  # OPS_PORT takes its neighbours as well
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
         run = Run(tmp_path / "var", **{which: port})
         assert run.process.wait(timeout=40) == 1
         run.reader.join(timeout=5)
