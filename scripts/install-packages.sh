@@ -6,7 +6,7 @@ set -euo pipefail
 run_packages=(
     gcc make cmake ninja-build pkg-config ca-certificates curl git
     libnng-dev libjwt-dev libmicrohttpd-dev libjansson-dev libsodium-dev liblz4-dev libssl-dev
-    libprotobuf-c-dev protobuf-c-compiler libsqlite3-dev libcmocka-dev
+    libprotobuf-c-dev protobuf-c-compiler libsqlite3-dev libmongoc-dev libcmocka-dev
     john-data         # the packaged list of common passwords
     mosquitto-clients # the tour's MQTT client
 )
