@@ -395,6 +395,9 @@ static struct run *free_place(struct hub *hub) {
 void hub_backlogs_soon(struct hub *hub) {
     struct hub_backlogs *backlogs = hub->backlogs;
     struct list_node *node = NULL;
+    if (!hub_can_ask(hub)) {
+        return;
+    }
     while ((node = list_first(&backlogs->failed)) != NULL) {
         struct backlog *backlog = CONTAINER_OF(node, struct backlog, queue_node);
         if (hub_now_us(hub) < backlog->retry_us) {

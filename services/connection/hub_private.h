@@ -95,6 +95,10 @@ void hub_soon(struct hub *hub);
 /* The history epoch as storage told it. A new one ends all sessions, because the history they know
  * is gone, and returns true: no user or session found before is valid then. */
 bool hub_set_epoch(struct hub *hub, const char *epoch);
+/* False while no routing instance is up: what would only fail waits for the next tick instead. */
+static inline bool hub_can_ask(const struct hub *hub) {
+    return hub->routing != NULL && rpc_available(hub->routing);
+}
 /* Packs into hub->scratch, cleared before. */
 enum err hub_pack(struct hub *hub, enum message_type type,
                   const ProtobufCMessage *message) MUST_CHECK;

@@ -245,6 +245,9 @@ void hub_loads_reload_all(struct hub *hub) {
 
 void hub_loads_tick(struct hub *hub) {
     struct hub_loads *loads = hub->loads;
+    if (!hub_can_ask(hub)) {
+        return;
+    }
     if (loads->reload_due && loads->reloads == 0) {
         loads->reload_due = false;
         loads->reload_running = true;

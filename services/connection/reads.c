@@ -6,8 +6,9 @@
  * conversations before everything else.
  *
  * An instance that goes away takes its calls with it (ERR_CLOSED); reads change nothing, so they
- * are asked again once, of whichever instance is there. A time-out is told to the asker: after so
- * many seconds the client has asked again or has gone. */
+ * are asked again, of whichever instance is there, after a pause in which the bus has told us which
+ * connections are gone. A time-out is told to the asker: after so many seconds the client has asked
+ * again or has gone. */
 #include "services/connection/reads.h"
 
 #include "common/mem.h"
@@ -15,7 +16,8 @@
 #include <string.h>
 
 #define READ_INLINE_BYTES 224 /* all but comparisons of many heads */
-#define READ_ATTEMPTS_MAX 2
+#define READ_ATTEMPTS_MAX 3
+#define READ_PAUSE_US 5000u /* a connection that broke may look alive to the end of the turn */
 
 struct hub_read {
     struct list_node node;
@@ -32,7 +34,8 @@ struct hub_read {
 struct hub_reads {
     struct hub_pool pool;
     struct list urgent, normal, flying, failed;
-    struct loop_timer again; /* all contexts were in use */
+    struct list paused;      /* their instance was lost */
+    struct loop_timer again; /* all contexts were in use, or some are paused */
     struct hub *hub;
 };
 
@@ -54,6 +57,7 @@ enum err hub_reads_create(struct hub *hub) {
     list_init(&reads->normal);
     list_init(&reads->flying);
     list_init(&reads->failed);
+    list_init(&reads->paused);
     reads->hub = hub;
     hub->reads = reads;
     return ERR_OK;
@@ -76,6 +80,7 @@ void hub_reads_destroy(struct hub *hub) {
     free_all(reads, &reads->normal);
     free_all(reads, &reads->flying);
     free_all(reads, &reads->failed);
+    free_all(reads, &reads->paused);
     hub_pool_finish(&reads->pool);
     mem_free(reads);
     hub->reads = NULL;
@@ -93,22 +98,29 @@ static void finish(struct hub_reads *reads, struct hub_read *read, enum err stat
     }
 }
 
+static void on_again(struct loop_timer *timer) {
+    struct hub_reads *reads = CONTAINER_OF(timer, struct hub_reads, again);
+    struct list_node *node = NULL;
+    while ((node = list_pop_front(&reads->paused)) != NULL) {
+        struct hub_read *read = CONTAINER_OF(node, struct hub_read, node);
+        list_push_back(read->urgent ? &reads->urgent : &reads->normal, node);
+    }
+    pump(reads);
+}
+
 static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
     struct hub_read *read = user;
     struct hub_reads *reads = read->hub->reads;
     list_remove(&reads->flying, &read->node);
     if (status == ERR_CLOSED && read->attempts < READ_ATTEMPTS_MAX && !read->hub->closing) {
-        list_push_front(read->urgent ? &reads->urgent : &reads->normal, &read->node);
+        list_push_back(&reads->paused, &read->node);
+        loop_timer_start(read->hub->loop, &reads->again, READ_PAUSE_US, on_again);
     } else {
         finish(reads, read, status, body, body_bytes);
     }
     if (!reads->hub->closing) {
         pump(reads);
     }
-}
-
-static void on_again(struct loop_timer *timer) {
-    pump(CONTAINER_OF(timer, struct hub_reads, again));
 }
 
 /* True when the next one may be tried. */

@@ -1,5 +1,5 @@
 /* reads: requests that change nothing, to any routing instance: queued, so that a storm of logins
- * or syncs becomes a line and not a refusal, and asked once more when an instance goes away. */
+ * or syncs becomes a line and not a refusal, and asked again when an instance goes away. */
 #ifndef PIPIT_CONNECTION_READS_H
 #define PIPIT_CONNECTION_READS_H
 

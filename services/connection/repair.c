@@ -270,6 +270,9 @@ static struct running *free_place(struct hub *hub) {
 static void pump(struct hub *hub) {
     struct hub_repairs *repairs = hub->repairs;
     struct running *running = NULL;
+    if (!hub_can_ask(hub)) {
+        return;
+    }
     for (size_t count = repairs->queued.count;
          count > 0 && repairs->queued.count > 0 && (running = free_place(hub)) != NULL; count--) {
         struct list_node *node = list_pop_front(&repairs->queued);

@@ -143,9 +143,9 @@ static void take_round(struct hub *hub, struct heads_call *call) {
 }
 
 static bool ask_next(struct hub *hub) {
-    struct heads_call *call = hub_pool_take(&hub->sync->calls);
+    struct heads_call *call = hub_can_ask(hub) ? hub_pool_take(&hub->sync->calls) : NULL;
     if (call == NULL) {
-        return false; /* an answer goes on */
+        return false; /* an answer goes on, or the next tick */
     }
     take_fresh(hub, call);
     take_round(hub, call);

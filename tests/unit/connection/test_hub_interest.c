@@ -63,6 +63,22 @@ static void a_snapshot_is_sent_when_asked_for(void **state) {
     world_finish(world);
 }
 
+/* Routing had forgotten us; its stream looks as if nothing had happened. */
+static void what_was_missed_before_a_snapshot_is_fetched(void **state) {
+    (void)state;
+    struct world *world = world_start(1, NULL);
+    struct stored_conversation *one = store_add(&world->store, "c_one", "u_ann", "u_bob");
+    struct client *ann = client_open(world, "u_ann", "d_1");
+    UNTIL(world, world->store.heads > 0); /* compared after attaching */
+    store_append(one, "u_bob", "d_2", NULL);
+    world->routing[0].ask_snapshot = true;
+    struct client *bob = client_open(world, "u_bob", "d_2");
+    UNTIL(world, ann->message_count == 1);
+    client_close(ann);
+    client_close(bob);
+    world_finish(world);
+}
+
 static void a_lost_update_is_replaced_by_a_snapshot(void **state) {
     (void)state;
     struct world *world = world_start(1, NULL);
@@ -160,6 +176,7 @@ int main(void) {
         cmocka_unit_test(an_empty_update_keeps_the_lease),
         cmocka_unit_test(changes_collect_while_one_flies),
         cmocka_unit_test(a_snapshot_is_sent_when_asked_for),
+        cmocka_unit_test(what_was_missed_before_a_snapshot_is_fetched),
         cmocka_unit_test(a_lost_update_is_replaced_by_a_snapshot),
         cmocka_unit_test(a_large_snapshot_comes_in_parts),
         cmocka_unit_test(an_overrun_log_ends_in_a_snapshot),
