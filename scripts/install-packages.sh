@@ -2,6 +2,8 @@
 # Installs the Debian packages that a purpose needs, and only when one is missing.
 # Usage: install-packages.sh run|test      (Debian 12 and 13)
 set -euo pipefail
+# shellcheck source=scripts/lib/packages.sh
+. "$(dirname "$0")/lib/packages.sh"
 
 run_packages=(
     gcc make cmake ninja-build pkg-config ca-certificates curl git
@@ -26,28 +28,4 @@ test) wanted=("${run_packages[@]}" "${test_packages[@]}") ;;
     ;;
 esac
 
-missing=()
-for package in "${wanted[@]}"; do
-    status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
-    [ "$status" = "install ok installed" ] || missing+=("$package")
-done
-[ ${#missing[@]} -gt 0 ] || exit 0
-
-as_root=()
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || {
-        echo "Packages are missing and neither root nor sudo is available: ${missing[*]}" >&2
-        exit 1
-    }
-    as_root=(sudo)
-fi
-echo "Installing ${#missing[@]} Debian packages: ${missing[*]}"
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-if ! { "${as_root[@]}" apt-get update -q &&
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-        --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
-    echo "Installing packages failed; the lines above say why." >&2
-    exit 1
-fi
+install_packages "${wanted[@]}"
