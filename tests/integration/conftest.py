@@ -23,8 +23,8 @@ def stack():
 def fresh_stack():
     made = []
 
-    def make(start=True, **settings):
-        running = Stack(settings)
+    def make(start=True, counts=None, store="sqlite", **settings):
+        running = Stack(settings, counts=counts, store=store)
         made.append(running)
         if start:
             running.start()
