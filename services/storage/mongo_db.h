@@ -1,6 +1,7 @@
 /* mongo_db: MongoDB as the mongo_*.c files use it: collections, sessions (one leased client of the
- * bounded pool), commands with explicit write concern, errors mapped to enum err. The only file
- * that talks to libmongoc is mongo_db.c; libbson's types are everywhere in mongo_*.c.
+ * bounded pool), commands with explicit write concern, errors mapped to enum err. The only files
+ * that talk to libmongoc are mongo_db.c, mongo_commands.c and mongo_uri.c; libbson's types are
+ * everywhere in mongo_*.c.
  *
  * Errors of every call that talks to the server: ERR_UNAVAILABLE (no server, no primary, read-only,
  * too slow, write concern not met: a write's outcome is unknown), ERR_NO_SPACE (the server's disk
@@ -20,6 +21,7 @@
 #include "common/err.h"
 #include <bson/bson.h>
 #include <mongoc/mongoc.h>
+#include <protobuf-c/protobuf-c.h>
 
 enum mongo_collection {
     MONGO_MESSAGES,       /* _id: message id (binary); unique (conv, seq) */
@@ -45,15 +47,30 @@ struct mongo_db;
 struct mongo_db_config {
     const char *uri; /* mongodb:// or mongodb+srv://; TLS, SCRAM and replica set by its options;
                         the database is its path, "pipit" when it names none */
-    uint32_t clients_max; /* sessions at once; more wait (bounded), then ERR_UNAVAILABLE */
+    uint32_t clients_max; /* >= 2: sessions at once and one for the health thread; more wait
+                             (bounded), then ERR_UNAVAILABLE */
 };
-/* Parses and makes the pool; does not talk to the server. ERR_INVALID: problem says what is wrong
- * with the URI (its password is never printed). */
+/* Parses, makes the pool and begins to ask for the server in the background. ERR_INVALID: problem
+ * says what is wrong with the URI (its password is never printed). ERR_UNAVAILABLE: a
+ * mongodb+srv:// name does not resolve now. */
 enum err mongo_db_open(const struct mongo_db_config *config, struct mongo_db **out,
                        struct buf *problem) MUST_CHECK;
 void mongo_db_close(struct mongo_db **db);
 
-/* A session belongs to one thread between begin and end. */
+/* Waits at most this long until a writable server answers. False: problem gets the reason alone. */
+bool mongo_db_wait(struct mongo_db *db, uint64_t timeout_ms, struct buf *problem);
+/* ERR_OK; ERR_UNAVAILABLE or ERR_NO_SPACE: writes are refused now. Never blocks. */
+enum err mongo_db_health(struct mongo_db *db) MUST_CHECK;
+/* How often the server came (back): after a change it may hold a restored backup. Never blocks. */
+uint64_t mongo_db_times_up(struct mongo_db *db);
+
+/* Tests only: called on the sending thread for each command before it is sent. Set before
+ * mongo_db_open; fn NULL = off. */
+typedef void (*mongo_observe_fn)(const char *name, const bson_t *command, void *user);
+void mongo_db_observe(mongo_observe_fn fn, void *user);
+
+/* A session belongs to one thread between begin and end. ERR_UNAVAILABLE at once while the server
+ * is known to be down. One at a time per thread: a second waits for the first. */
 struct mongo_session {
     struct mongo_db *db;
     mongoc_client_t *client;
@@ -91,8 +108,8 @@ struct mongo_update {
     bool upsert;
 };
 /* One command of several single-document updates, not ordered among themselves. *matched counts
- * documents found or upserted. An upsert that lost a race is repeated inside. ERR_EXISTS: a unique
- * index. */
+ * documents found or upserted. An upsert that lost a race is repeated inside, and with it all
+ * others of the call: several at once must be idempotent. ERR_EXISTS: a unique index. */
 enum err mongo_update(struct mongo_session *session, enum mongo_collection collection,
                       const struct mongo_update *updates, size_t count, size_t *matched) MUST_CHECK;
 /* Deletes all that match. */
@@ -108,11 +125,16 @@ enum err mongo_command(struct mongo_session *session, const bson_t *command,
  * version N - 1 lacks what N added. Dotted keys are not followed. */
 uint64_t mongo_u64(const bson_t *doc, const char *key);
 bool mongo_bool(const bson_t *doc, const char *key);
+/* Borrowed from the document. */
+const char *mongo_peek(const bson_t *doc, const char *key);
+ProtobufCBinaryData mongo_peek_bytes(const bson_t *doc, const char *key);
+/* The document at key, borrowed, needs no bson_destroy; false: there is none. */
+bool mongo_document(const bson_t *doc, const char *key, bson_t *out);
 /* Copied to the arena; NULL = no memory. */
 char *mongo_text(const bson_t *doc, const char *key, struct arena *arena);
 enum err mongo_bytes(const bson_t *doc, const char *key, struct arena *arena,
                      ProtobufCBinaryData *out) MUST_CHECK;
-/* Calls each for every document of the array at key. */
+/* Calls each for every document of the array at key until it returns something else than ERR_OK. */
 enum err mongo_each(const bson_t *doc, const char *key,
                     enum err (*each)(const bson_t *item, void *user), void *user) MUST_CHECK;
 
