@@ -11,6 +11,8 @@
 #include "common/contract.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "services/auth/attempt_feed.h"
+#include "services/auth/instance_streams.h"
 #include "services/auth/keeper.h"
 #include "services/auth/metrics.h"
 #include "services/auth/openapi.h"
@@ -22,6 +24,7 @@
 #define CALLS_PER_INSTANCE_MAX 128u
 #define REVOCATIONS_MAX 1000000u
 #define DRAIN_POLL_US 10000u
+#define STREAM_TOPICS_MAX 1 /* beside the broadcast topic: failed attempts */
 
 static struct ops_check storage_check = {.name = "storage"};
 static struct ops_check revocations_check_ready = {.name = "revocations"};
@@ -159,30 +162,48 @@ static enum err start_bus(struct auth *auth, struct buf *problem) {
     return ERR_OK;
 }
 
-static enum err start_streams(struct auth *auth, struct buf *problem) {
-    char rep[BUS_URL_BYTES];
-    char pub[BUS_URL_BYTES];
-    const char *base = auth->settings->bus_listen;
-    struct revocation_feed_config feed = {.loop = auth->service->loop,
-                                          .bus = auth->bus,
+static enum err start_feeds(struct auth *auth) {
+    struct loop *loop = auth->service->loop;
+    struct revocation_feed_config feed = {.loop = loop,
                                           .storage = auth->storage,
                                           .revocations = auth->revocations,
-                                          .publish_url = pub,
-                                          .instances = auth->settings->bus.auth,
+                                          .publisher = auth->publisher,
                                           .on_loaded = on_revocations_loaded,
                                           .on_keys_changed = on_keys_changed,
                                           .user = auth};
+    enum err error = revocation_feed_create(&feed, &auth->feed);
+    if (error == ERR_OK) {
+        error = attempt_feed_create(loop, auth->publisher, auth->limits, &auth->attempts);
+    }
+    return error;
+}
+
+static enum err start_streams(struct auth *auth, struct buf *problem) {
+    char rep[BUS_URL_BYTES];
+    char pub[BUS_URL_BYTES];
+    struct loop *loop = auth->service->loop;
+    const char *base = auth->settings->bus_listen;
+    const char *instances = auth->settings->bus.auth;
     enum err error = bus_url_derive(base, BUS_URL_REP, rep);
     if (error == ERR_OK) {
         error = bus_url_derive(base, BUS_URL_PUB, pub);
     }
     if (error == ERR_OK) {
-        error = revocation_feed_create(&feed, &auth->feed);
+        error = stream_publisher_create(loop, auth->bus, pub, STREAM_TOPICS_MAX, &auth->publisher);
+    }
+    if (error == ERR_OK) {
+        error = start_feeds(auth);
     }
     if (error == ERR_OK) {
         error = snapshot_server_create(auth, rep, &auth->snapshots);
     }
-    return error == ERR_OK ? ERR_OK : say(problem, error, "bus_listen", base);
+    if (error != ERR_OK) {
+        return say(problem, error, "bus_listen", base);
+    }
+    const struct instance_topic topics[] = {revocation_feed_topic(auth->feed),
+                                            attempt_feed_topic(auth->attempts)};
+    error = instance_streams_create(loop, auth->bus, instances, topics, 2, &auth->instances);
+    return error == ERR_OK ? ERR_OK : say(problem, error, "[bus] auth", instances);
 }
 
 static size_t hash_threads(const struct auth_settings *settings) {
@@ -291,7 +312,10 @@ void auth_stop(struct service *service) {
     rpc_destroy(&auth->storage); /* ends what the feed and snapshots still ask */
     rpc_destroy(&auth->routing);
     snapshot_server_destroy(&auth->snapshots);
+    instance_streams_destroy(&auth->instances);
+    attempt_feed_destroy(&auth->attempts);
     revocation_feed_destroy(&auth->feed);
+    stream_publisher_destroy(&auth->publisher);
     bus_destroy(&auth->bus);
     openapi_destroy(&auth->openapi);
     revocations_destroy(&auth->revocations);

@@ -18,6 +18,7 @@
 struct keeper;
 struct snapshot_server;
 struct openapi;
+struct attempt_feed;
 
 struct auth {
     const struct auth_settings *settings;
@@ -30,7 +31,10 @@ struct auth {
     struct rate_limits *limits;
     struct key_ring *keys;
     struct revocations *revocations;
+    struct stream_publisher *publisher;
     struct revocation_feed *feed;
+    struct attempt_feed *attempts;
+    struct instance_streams *instances;
     struct snapshot_server *snapshots;
     struct openapi *openapi;
     struct keeper *keeper;

@@ -8,6 +8,7 @@
 #include "common/contract.h"
 #include "common/log.h"
 #include "proto/utf8.h"
+#include "services/auth/attempt_feed.h"
 #include "services/auth/metrics.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -159,7 +160,10 @@ bool call_attempt(struct call *call, const char *user) {
     char bucket[ADDRESS_BYTES];
     struct rate_refusal refusal;
     address_bucket(call->address, bucket);
+    CONTRACT(!call->attempt_open);
     if (rate_limits_take(call->auth->limits, bucket, user, clock_mono_us(), &refusal)) {
+        call->attempt_open = true;
+        (void)snprintf(call->attempt_user, sizeof call->attempt_user, "%s", user); /* an id: fits */
         return true;
     }
     bool own = strcmp(refusal.bucket, "login") == 0;
@@ -174,10 +178,23 @@ bool call_attempt(struct call *call, const char *user) {
     return false;
 }
 
-void call_attempt_succeeded(struct call *call, const char *user) {
+void call_attempt_succeeded(struct call *call) {
     char bucket[ADDRESS_BYTES];
+    CONTRACT(call->attempt_open);
+    call->attempt_open = false;
     address_bucket(call->address, bucket);
-    rate_limits_give_back(call->auth->limits, bucket, user, clock_mono_us());
+    rate_limits_give_back(call->auth->limits, bucket, call->attempt_user, clock_mono_us());
+}
+
+void call_attempt_end(struct call *call) {
+    char bucket[ADDRESS_BYTES];
+    if (!call->attempt_open) {
+        return;
+    }
+    call->attempt_open = false;
+    address_bucket(call->address, bucket);
+    rate_limits_failed(call->auth->limits, bucket, call->attempt_user);
+    attempt_feed_wake(call->auth->attempts);
 }
 
 void call_audit(struct call *call, const char *actor, const char *action, const char *subject,

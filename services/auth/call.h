@@ -25,7 +25,9 @@ struct call {
     uint64_t started_us;
     char request_id[CALL_REQUEST_ID_BYTES];
     char address[ADDRESS_BYTES]; /* the client's */
-    struct token_claims self;    /* who asks; zero on public routes */
+    bool attempt_open;           /* call_attempt allowed one that has not succeeded */
+    char attempt_user[LIMIT_USER_ID_BYTES + 1];
+    struct token_claims self; /* who asks; zero on public routes */
     struct ask ask;
     struct json_t *body; /* an object; NULL unless ROUTE_JSON */
     struct problem problem;
@@ -77,9 +79,12 @@ void call_header(struct call *call, const char *name, const char *format, ...)
 
 /* --- shared by several concepts */
 /* Takes one attempt for (address, user) and (address), to be given back when it succeeds; user "" =
- * the address alone. False: 429 with the RateLimit fields. */
+ * the address alone. At most once a call. False: 429 with the RateLimit fields. */
 bool call_attempt(struct call *call, const char *user) MUST_CHECK;
-void call_attempt_succeeded(struct call *call, const char *user);
+void call_attempt_succeeded(struct call *call);
+/* At the end of every call: an attempt that did not succeed has failed, here and at all other auth
+ * instances. */
+void call_attempt_end(struct call *call);
 /* Writes an entry of the audit log; a failure is logged, not answered. detail: no secrets. */
 void call_audit(struct call *call, const char *actor, const char *action, const char *subject,
                 const char *detail);

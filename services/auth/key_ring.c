@@ -2,7 +2,12 @@
  * and does what is due: KeyPut names the number of keys it saw, so of two instances that make a key
  * at once one is refused and takes the other's; setting a retirement twice is the same as once. The
  * time between publishing a key and its first use (key_schedule.h) is far longer than the refresh
- * interval, so no instance meets a token whose key it has not seen. */
+ * interval, so no instance meets a token whose key it has not seen.
+ *
+ * Unless it was stopped or cut off from storage for that long. Such an instance must neither sign
+ * with a key whose successor has taken over (it leaves the published set while the token lives) nor
+ * call a token forged because it does not know its key: when its keys are old enough for a
+ * successor that it has not seen, it says "unavailable" until it has looked. */
 #include "services/auth/key_ring.h"
 
 #include "common/clock.h"
@@ -16,7 +21,8 @@
 #include <string.h>
 
 #define JWKS_BYTES_EXPECTED 512u
-#define BASE64_BYTES 44 /* 32 bytes as base64url without padding: 43 and NUL */
+#define STALE_MS_MIN 1000u /* twice the keeper's shortest interval */
+#define BASE64_BYTES 44    /* 32 bytes as base64url without padding: 43 and NUL */
 
 struct ring_key {
     struct signer_key key;
@@ -31,9 +37,10 @@ struct ring_keys {
 struct key_ring {
     struct key_policy policy;
     const char *issuer, *audience;
-    pthread_rwlock_t lock;  /* guards the two below */
+    pthread_rwlock_t lock;  /* guards all below */
     struct ring_keys *keys; /* never NULL */
     struct token_keys *verifier;
+    uint64_t looked_ms; /* when storage was asked for them */
 };
 
 static void destroy_keys(struct ring_keys **keys) {
@@ -188,7 +195,8 @@ static bool same_set(const struct ring_keys *a, const struct ring_keys *b) {
 }
 
 /* Puts *keys in the place of the ring's and gives the former ones back in *keys. */
-static enum err install(struct key_ring *ring, struct ring_keys **keys, bool *changed) {
+static enum err install(struct key_ring *ring, struct ring_keys **keys, uint64_t now_ms,
+                        bool *changed) {
     struct token_keys *verifier = NULL;
     enum err error = token_keys_create(ring->issuer, ring->audience, &verifier);
     for (size_t i = 0; error == ERR_OK && i < (*keys)->count; i++) {
@@ -205,6 +213,7 @@ static enum err install(struct key_ring *ring, struct ring_keys **keys, bool *ch
     *changed = !same_set(former, *keys);
     ring->keys = *keys;
     ring->verifier = verifier;
+    ring->looked_ms = now_ms;
     CONTRACT(pthread_rwlock_unlock(&ring->lock) == 0);
     *keys = former;
     token_keys_destroy(&former_verifier);
@@ -233,7 +242,7 @@ enum err key_ring_refresh(struct key_ring *ring, struct ask *ask, uint64_t now_m
         error = retire(ring, ask, keys);
     }
     if (error == ERR_OK) {
-        error = install(ring, &keys, changed);
+        error = install(ring, &keys, now_ms, changed);
     }
     destroy_keys(&keys);
     return error;
@@ -248,6 +257,15 @@ bool key_ring_ready(struct key_ring *ring) {
     return ready;
 }
 
+/* True when a successor that we do not know may be signing. The lock is held. */
+static bool may_miss_key(const struct key_ring *ring, uint64_t now_ms) {
+    uint64_t margin_ms =
+        ring->policy.margin_ms > STALE_MS_MIN ? ring->policy.margin_ms : STALE_MS_MIN;
+    bool stale = now_ms > ring->looked_ms + margin_ms;
+    return stale && now_ms >= key_schedule_successor_signs(ring->keys->times, ring->keys->count,
+                                                           &ring->policy);
+}
+
 enum err key_ring_sign(struct key_ring *ring, const struct signer_claims *claims, uint64_t now_ms,
                        char token[TOKEN_BYTES_MAX]) {
     struct signer_claims whole = *claims;
@@ -255,7 +273,7 @@ enum err key_ring_sign(struct key_ring *ring, const struct signer_claims *claims
     whole.audience = ring->audience;
     CONTRACT(pthread_rwlock_rdlock(&ring->lock) == 0);
     size_t signer = key_schedule_signer(ring->keys->times, ring->keys->count, now_ms);
-    enum err error = signer == KEY_SCHEDULE_NONE
+    enum err error = signer == KEY_SCHEDULE_NONE || may_miss_key(ring, now_ms)
                          ? ERR_UNAVAILABLE
                          : signer_sign(&ring->keys->keys[signer].key, &whole, token);
     CONTRACT(pthread_rwlock_unlock(&ring->lock) == 0);
@@ -268,6 +286,9 @@ enum err key_ring_verify(struct key_ring *ring, const char *token, size_t token_
     enum err error = token_keys_count(ring->verifier) == 0
                          ? ERR_UNAVAILABLE
                          : token_verify(ring->verifier, token, token_bytes, now_ms, claims);
+    if (error == ERR_NOT_FOUND && may_miss_key(ring, now_ms)) {
+        error = ERR_UNAVAILABLE;
+    }
     CONTRACT(pthread_rwlock_unlock(&ring->lock) == 0);
     return error;
 }

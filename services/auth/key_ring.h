@@ -20,11 +20,12 @@ enum err key_ring_refresh(struct key_ring *ring, struct ask *ask, uint64_t now_m
                           bool *changed) MUST_CHECK;
 bool key_ring_ready(struct key_ring *ring); /* has at least one key */
 
-/* claims' issuer and audience are the ring's. ERR_UNAVAILABLE: no keys yet; errors of signer_sign.
- */
+/* claims' issuer and audience are the ring's. ERR_UNAVAILABLE: no keys yet, or they are so old that
+ * others may sign with one that is not here; errors of signer_sign. */
 enum err key_ring_sign(struct key_ring *ring, const struct signer_claims *claims, uint64_t now_ms,
                        char token[TOKEN_BYTES_MAX]) MUST_CHECK;
-/* ERR_UNAVAILABLE: no keys yet; errors of token_verify. */
+/* ERR_UNAVAILABLE: no keys yet, or an unknown one where ours are that old; errors of token_verify.
+ */
 enum err key_ring_verify(struct key_ring *ring, const char *token, size_t token_bytes,
                          uint64_t now_ms, struct token_claims *claims) MUST_CHECK;
 /* Appends the JWK set (RFC 7517). ERR_NO_MEMORY, ERR_TOO_LARGE. */

@@ -20,23 +20,32 @@ size_t key_schedule_signer(const struct key_times *keys, size_t count, uint64_t 
     return newest != KEY_SCHEDULE_NONE ? newest : oldest;
 }
 
+static uint64_t newest_from(const struct key_times *keys, size_t count) {
+    uint64_t newest_ms = 0;
+    for (size_t i = 0; i < count; i++) {
+        newest_ms = keys[i].signs_from_ms > newest_ms ? keys[i].signs_from_ms : newest_ms;
+    }
+    return newest_ms;
+}
+
 bool key_schedule_wants_new(const struct key_times *keys, size_t count,
                             const struct key_policy *policy, uint64_t now_ms,
                             uint64_t *signs_from_ms) {
     uint64_t lead_ms = policy->lifetime_ms + policy->margin_ms;
-    uint64_t newest_ms = 0;
     if (count == 0) {
         *signs_from_ms = now_ms; /* nobody has a token or a key set yet */
         return true;
     }
-    for (size_t i = 0; i < count; i++) {
-        newest_ms = keys[i].signs_from_ms > newest_ms ? keys[i].signs_from_ms : newest_ms;
-    }
-    if (now_ms + lead_ms < newest_ms + policy->rotation_ms) {
+    if (now_ms + lead_ms < newest_from(keys, count) + policy->rotation_ms) {
         return false;
     }
     *signs_from_ms = now_ms + lead_ms;
     return true;
+}
+
+uint64_t key_schedule_successor_signs(const struct key_times *keys, size_t count,
+                                      const struct key_policy *policy) {
+    return count == 0 ? 0 : newest_from(keys, count) + policy->rotation_ms;
 }
 
 uint64_t key_schedule_retires(const struct key_times *keys, size_t count, size_t index,

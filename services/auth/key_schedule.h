@@ -31,6 +31,10 @@ size_t key_schedule_signer(const struct key_times *keys, size_t count, uint64_t 
 bool key_schedule_wants_new(const struct key_times *keys, size_t count,
                             const struct key_policy *policy, uint64_t now_ms,
                             uint64_t *signs_from_ms);
+/* When the newest of these keys stops signing, because instances that look in time have its
+ * successor by then; 0 without keys. */
+uint64_t key_schedule_successor_signs(const struct key_times *keys, size_t count,
+                                      const struct key_policy *policy);
 /* When keys[index] may leave the published set; 0 while no newer key follows it. */
 uint64_t key_schedule_retires(const struct key_times *keys, size_t count, size_t index,
                               const struct key_policy *policy);

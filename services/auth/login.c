@@ -51,14 +51,14 @@ static enum auth_login log_in(struct call *call, const struct login *login) {
     Pipit__User *user = NULL;
     enum err error = users_load(call, login->user, true, &user);
     if (error != ERR_OK && error != ERR_NOT_FOUND) {
-        call_attempt_succeeded(call, login->user); /* nothing was learned about the password */
+        call_attempt_succeeded(call); /* nothing was learned about the password */
         (void)call_fail_err(call, error);
         return LOGIN_FAILED;
     }
     if (!password_matches(user != NULL ? user->password_hash : NULL, login->password)) {
         return refuse_wrong(call, login);
     }
-    call_attempt_succeeded(call, login->user);
+    call_attempt_succeeded(call);
     if (user->disabled) {
         call_audit(call, login->user, "login_failed", login->user, "account disabled");
         (void)call_fail(call, REASON_DISABLED, 0, "The account is disabled.");

@@ -17,6 +17,10 @@
 #define LIMITED(bucket)                                                                            \
     LABELLED("pipit_ratelimited_total", "Requests refused by a rate limit.",                       \
              "bucket=\"" bucket "\"")
+#define SHARED(direction)                                                                          \
+    LABELLED("pipit_ratelimit_counts_total",                                                       \
+             "Counts of failed attempts exchanged with other auth instances.",                     \
+             "direction=\"" direction "\"")
 #define LIMIT_HIT(limit)                                                                           \
     LABELLED("pipit_limit_hits_total", "Times a limit refused or dropped something.",              \
              "limit=\"" limit "\"")
@@ -27,6 +31,8 @@ struct auth_metrics auth_metrics = {
     .refreshes = {REFRESHES("ok"), REFRESHES("refused"), REFRESHES("reused"), REFRESHES("failed")},
     .limited_login = LIMITED("login"),
     .limited_address = LIMITED("login_address"),
+    .counts_told = SHARED("told"),
+    .counts_heard = SHARED("heard"),
     .api_queue_full = LIMIT_HIT("api_queue"),
     .hash_queue_full = LIMIT_HIT("hash_queue"),
     .refused_busy = COUNTER("pipit_http_busy_total", "Requests answered 503."),
@@ -80,7 +86,8 @@ void auth_metrics_register(void) {
         metric_counter_register(&all->refreshes[i]);
     }
     struct metric_counter *counters[] = {
-        &all->limited_login, &all->limited_address, &all->api_queue_full, &all->hash_queue_full,
+        &all->limited_login, &all->limited_address, &all->counts_told,
+        &all->counts_heard,  &all->api_queue_full,  &all->hash_queue_full,
         &all->refused_busy,  &all->registrations,   &all->revocations};
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         metric_counter_register(counters[i]);

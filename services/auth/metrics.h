@@ -23,6 +23,7 @@ enum auth_refresh { /* pipit_token_refreshes_total{result} */
 struct auth_metrics {
     struct metric_counter logins[LOGIN_COUNT], refreshes[REFRESH_COUNT];
     struct metric_counter limited_login, limited_address;
+    struct metric_counter counts_told, counts_heard;
     struct metric_counter api_queue_full, hash_queue_full, refused_busy;
     struct metric_counter registrations, revocations;
     struct metric_histogram login_us, request_us;

@@ -16,14 +16,14 @@ static bool check_current(struct call *call, const char *current, Pipit__User **
     }
     enum err error = users_load(call, id, true, user);
     if (error != ERR_OK) {
-        call_attempt_succeeded(call, id);
+        call_attempt_succeeded(call);
         return call_fail_err(call, error);
     }
     if (!password_matches((*user)->password_hash, current)) {
         call_audit(call, id, "password_change_failed", id, "wrong current password");
         return call_fail(call, REASON_FORBIDDEN, 0, "The current password is wrong.");
     }
-    call_attempt_succeeded(call, id);
+    call_attempt_succeeded(call);
     return true;
 }
 

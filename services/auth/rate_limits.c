@@ -4,7 +4,15 @@
  * microsecond of a second; common/rate counts whole tokens a second and cannot say "five a minute".
  * The table is behind one lock: an attempt costs 33 ms of hashing, its two look-ups a microsecond.
  * An attacker with more addresses than entries_max can push buckets out and gain fresh ones; then
- * the hash pool's queue is the limit. */
+ * the hash pool's queue is the limit.
+ *
+ * Buckets are named by a hash, because other instances' counts come that way: they are the same
+ * buckets. The hash keeps names and addresses out of messages and memory dumps; it is no secret
+ * (whoever reads the bus sees password hashes pass), so it has no key that instances would have to
+ * share. Only an attempt that failed for good is told to others, so what gets lost on the way (a
+ * dropped event, a bucket that was pushed out, an instance that dies) makes the limit a little
+ * looser, never tighter. Attempts that run at several instances at the same moment do not see each
+ * other; their failures make debt at all of them, so the average holds. */
 #include "services/auth/rate_limits.h"
 
 #include "common/contract.h"
@@ -12,29 +20,32 @@
 #include "common/map.h"
 #include "common/mem.h"
 #include <pthread.h>
-#include <stdio.h>
+#include <sodium.h>
 #include <string.h>
 
-#define MICRO 1000000u
-#define RATE_KEY_BYTES 96 /* address, newline, user id */
+#define MICRO 1000000
+#define WINDOW_US ((uint64_t)RATE_LIMITS_WINDOW_S * MICRO)
 
 struct bucket {
     struct map_node node;
-    struct list_node used; /* longest silent first */
-    uint64_t micro_tokens;
+    struct list_node used;   /* longest silent first */
+    struct list_node untold; /* linked while `failures` is not 0 */
+    int64_t micro_tokens;    /* below 0: debt */
     uint64_t updated_us;
-    char key[RATE_KEY_BYTES];
+    uint32_t failures; /* not yet told to others */
+    enum rate_scope scope;
+    uint8_t key[RATE_KEY_BYTES];
 };
 struct rate_limits {
     pthread_mutex_t lock; /* guards all below */
     struct rate_limits_config config;
     struct map buckets;
-    struct list by_use;
+    struct list by_use, untold;
 };
 
 static bool match(const struct map_node *node, const void *key, size_t key_bytes) {
     const struct bucket *bucket = CONTAINER_OF(node, struct bucket, node);
-    return strlen(bucket->key) == key_bytes && memcmp(bucket->key, key, key_bytes) == 0;
+    return memcmp(bucket->key, key, key_bytes) == 0; /* all keys are as long */
 }
 
 enum err rate_limits_create(const struct rate_limits_config *config, struct rate_limits **out) {
@@ -50,6 +61,7 @@ enum err rate_limits_create(const struct rate_limits_config *config, struct rate
     }
     limits->config = *config;
     list_init(&limits->by_use);
+    list_init(&limits->untold);
     CONTRACT(pthread_mutex_init(&limits->lock, NULL) == 0);
     *out = limits;
     return ERR_OK;
@@ -58,6 +70,9 @@ enum err rate_limits_create(const struct rate_limits_config *config, struct rate
 static void forget_oldest(struct rate_limits *limits) {
     struct bucket *oldest = CONTAINER_OF(list_pop_front(&limits->by_use), struct bucket, used);
     map_remove(&limits->buckets, &oldest->node);
+    if (list_node_linked(&oldest->untold)) {
+        list_remove(&limits->untold, &oldest->untold);
+    }
     mem_free(oldest);
 }
 
@@ -74,62 +89,107 @@ void rate_limits_destroy(struct rate_limits **limits) {
     *limits = NULL;
 }
 
+static uint32_t quota_of(const struct rate_limits *limits, enum rate_scope scope) {
+    return scope == RATE_ADDRESS ? limits->config.per_address : limits->config.per_user;
+}
+
 static void refill(struct bucket *bucket, uint32_t quota, uint64_t now_us) {
-    uint64_t full = (uint64_t)quota * MICRO;
+    int64_t full = (int64_t)quota * MICRO;
     uint64_t elapsed_us = now_us > bucket->updated_us ? now_us - bucket->updated_us : 0;
-    uint64_t window_us = (uint64_t)RATE_LIMITS_WINDOW_S * MICRO;
-    uint64_t gained = elapsed_us >= window_us ? full : elapsed_us * quota / RATE_LIMITS_WINDOW_S;
-    if (gained >= full - bucket->micro_tokens) {
+    bool long_ago = elapsed_us >= (RATE_LIMITS_DEBT_WINDOWS + 1) * WINDOW_US; /* debt and quota */
+    uint64_t gained = long_ago ? 0 : elapsed_us * quota / RATE_LIMITS_WINDOW_S;
+    if (long_ago || (int64_t)gained >= full - bucket->micro_tokens) {
         bucket->micro_tokens = full;
         bucket->updated_us = now_us > bucket->updated_us ? now_us : bucket->updated_us;
     } else {
         /* Only the time that became tokens is used up, or frequent calls would gain nothing. */
-        bucket->micro_tokens += gained;
+        bucket->micro_tokens += (int64_t)gained;
         bucket->updated_us += (gained * RATE_LIMITS_WINDOW_S + quota - 1) / quota;
     }
 }
 
-static void make_key(char key[RATE_KEY_BYTES], const char *address, const char *user) {
-    (void)snprintf(key, RATE_KEY_BYTES, "%.45s\n%.48s", address, user); /* both are shorter */
+/* user "": the address's own bucket. Length first, so that no two pairs read alike. */
+static void make_key(uint8_t key[RATE_KEY_BYTES], const char *address, const char *user) {
+    crypto_generichash_state state;
+    uint64_t address_bytes = strlen(address);
+    (void)crypto_generichash_init(&state, NULL, 0, RATE_KEY_BYTES); /* 0 with these sizes */
+    (void)crypto_generichash_update(&state, (const uint8_t *)&address_bytes, sizeof address_bytes);
+    (void)crypto_generichash_update(&state, (const uint8_t *)address, address_bytes);
+    (void)crypto_generichash_update(&state, (const uint8_t *)user, strlen(user));
+    (void)crypto_generichash_final(&state, key, RATE_KEY_BYTES);
 }
 
-/* The bucket, refilled and marked as used; a new one when `make`; NULL. */
-static struct bucket *find(struct rate_limits *limits, const char *key, uint32_t quota,
-                           uint64_t now_us, bool make) {
-    struct map_node *node = map_find(&limits->buckets, key, strlen(key));
-    struct bucket *bucket = NULL;
-    if (node != NULL) {
-        bucket = CONTAINER_OF(node, struct bucket, node);
-        list_remove(&limits->by_use, &bucket->used);
-    } else if (make) {
-        bucket = mem_zalloc(1, sizeof *bucket);
-        if (bucket == NULL) {
-            return NULL;
-        }
-        if (limits->buckets.count >= limits->config.entries_max) {
-            forget_oldest(limits);
-        }
-        memcpy(bucket->key, key, strlen(key) + 1);
-        bucket->micro_tokens = (uint64_t)quota * MICRO;
-        bucket->updated_us = now_us;
-        map_insert(&limits->buckets, &bucket->node, key, strlen(key));
-    } else {
+static struct bucket *make_bucket(struct rate_limits *limits, enum rate_scope scope,
+                                  const uint8_t key[RATE_KEY_BYTES], uint64_t now_us) {
+    struct bucket *bucket = mem_zalloc(1, sizeof *bucket);
+    if (bucket == NULL) {
         return NULL;
     }
-    list_push_back(&limits->by_use, &bucket->used);
-    refill(bucket, quota, now_us);
+    if (limits->buckets.count >= limits->config.entries_max) {
+        forget_oldest(limits);
+    }
+    memcpy(bucket->key, key, RATE_KEY_BYTES);
+    bucket->scope = scope;
+    bucket->micro_tokens = (int64_t)quota_of(limits, scope) * MICRO;
+    bucket->updated_us = now_us;
+    map_insert(&limits->buckets, &bucket->node, key, RATE_KEY_BYTES);
     return bucket;
 }
 
-static bool has_one(const struct bucket *bucket, const char *name, uint32_t quota,
+static struct bucket *find(const struct rate_limits *limits, const uint8_t key[RATE_KEY_BYTES]) {
+    struct map_node *node = map_find(&limits->buckets, key, RATE_KEY_BYTES);
+    return node != NULL ? CONTAINER_OF(node, struct bucket, node) : NULL;
+}
+
+/* The bucket, refilled and marked as used; a new one when `make`; NULL. */
+static struct bucket *use(struct rate_limits *limits, enum rate_scope scope,
+                          const uint8_t key[RATE_KEY_BYTES], uint64_t now_us, bool make) {
+    struct bucket *bucket = find(limits, key);
+    if (bucket != NULL) {
+        list_remove(&limits->by_use, &bucket->used);
+    } else if (make) {
+        bucket = make_bucket(limits, scope, key, now_us);
+    }
+    if (bucket != NULL) {
+        list_push_back(&limits->by_use, &bucket->used);
+        refill(bucket, quota_of(limits, bucket->scope), now_us);
+    }
+    return bucket;
+}
+
+static bool has_one(const struct rate_limits *limits, const struct bucket *bucket,
                     struct rate_refusal *refusal) {
     if (bucket == NULL || bucket->micro_tokens >= MICRO) {
         return true;
     }
-    uint64_t wait_us = ((MICRO - bucket->micro_tokens) * RATE_LIMITS_WINDOW_S + quota - 1) / quota;
-    *refusal = (struct rate_refusal){
-        .bucket = name, .quota = quota, .retry_ms = (uint32_t)(wait_us / 1000 + 1)};
+    uint32_t quota = quota_of(limits, bucket->scope);
+    uint64_t missing = (uint64_t)(MICRO - bucket->micro_tokens);
+    uint64_t wait_us = (missing * RATE_LIMITS_WINDOW_S + quota - 1) / quota;
+    *refusal =
+        (struct rate_refusal){.bucket = bucket->scope == RATE_ADDRESS ? "login_address" : "login",
+                              .quota = quota,
+                              .retry_ms = (uint32_t)(wait_us / 1000 + 1)};
     return false;
+}
+
+/* --- attempts here */
+
+/* Both buckets of an attempt; own is NULL without a user. */
+struct pair {
+    struct bucket *all, *own;
+};
+
+static struct pair use_pair(struct rate_limits *limits, const char *address, const char *user,
+                            uint64_t now_us, bool make) {
+    uint8_t key[RATE_KEY_BYTES];
+    struct pair pair = {NULL, NULL};
+    make_key(key, address, "");
+    pair.all = use(limits, RATE_ADDRESS, key, now_us, make);
+    if (user[0] != '\0') {
+        make_key(key, address, user); /* entries_max >= 2: this pushes another one out */
+        pair.own = use(limits, RATE_LOGIN, key, now_us, make);
+    }
+    return pair;
 }
 
 static void take(struct bucket *bucket) {
@@ -140,29 +200,20 @@ static void take(struct bucket *bucket) {
 
 bool rate_limits_take(struct rate_limits *limits, const char *address, const char *user,
                       uint64_t now_us, struct rate_refusal *refusal) {
-    char key[RATE_KEY_BYTES];
-    const struct rate_limits_config *config = &limits->config;
     CONTRACT(pthread_mutex_lock(&limits->lock) == 0);
-    make_key(key, address, "");
-    struct bucket *all = find(limits, key, config->per_address, now_us, true);
-    struct bucket *own = NULL;
-    if (user[0] != '\0') {
-        make_key(key, address, user);
-        own = find(limits, key, config->per_user, now_us, true);
-    }
-    bool allowed = has_one(all, "login_address", config->per_address, refusal) &&
-                   has_one(own, "login", config->per_user, refusal);
+    struct pair pair = use_pair(limits, address, user, now_us, true);
+    bool allowed = has_one(limits, pair.all, refusal) && has_one(limits, pair.own, refusal);
     if (allowed) {
-        take(all);
-        take(own);
+        take(pair.all);
+        take(pair.own);
     }
     CONTRACT(pthread_mutex_unlock(&limits->lock) == 0);
     return allowed;
 }
 
-static void give(struct bucket *bucket, uint32_t quota) {
+static void give(const struct rate_limits *limits, struct bucket *bucket) {
     if (bucket != NULL) {
-        uint64_t full = (uint64_t)quota * MICRO;
+        int64_t full = (int64_t)quota_of(limits, bucket->scope) * MICRO;
         bucket->micro_tokens =
             full - bucket->micro_tokens > MICRO ? bucket->micro_tokens + MICRO : full;
     }
@@ -170,14 +221,32 @@ static void give(struct bucket *bucket, uint32_t quota) {
 
 void rate_limits_give_back(struct rate_limits *limits, const char *address, const char *user,
                            uint64_t now_us) {
-    char key[RATE_KEY_BYTES];
-    const struct rate_limits_config *config = &limits->config;
     CONTRACT(pthread_mutex_lock(&limits->lock) == 0);
-    make_key(key, address, "");
-    give(find(limits, key, config->per_address, now_us, false), config->per_address);
+    struct pair pair = use_pair(limits, address, user, now_us, false);
+    give(limits, pair.all);
+    give(limits, pair.own);
+    CONTRACT(pthread_mutex_unlock(&limits->lock) == 0);
+}
+
+/* A bucket that was pushed out meanwhile has nothing to tell. */
+static void count_failure(struct rate_limits *limits, const char *address, const char *user) {
+    uint8_t key[RATE_KEY_BYTES];
+    make_key(key, address, user);
+    struct bucket *bucket = find(limits, key);
+    if (bucket == NULL || bucket->failures == UINT32_MAX) {
+        return;
+    }
+    bucket->failures++;
+    if (!list_node_linked(&bucket->untold)) {
+        list_push_back(&limits->untold, &bucket->untold);
+    }
+}
+
+void rate_limits_failed(struct rate_limits *limits, const char *address, const char *user) {
+    CONTRACT(pthread_mutex_lock(&limits->lock) == 0);
+    count_failure(limits, address, "");
     if (user[0] != '\0') {
-        make_key(key, address, user);
-        give(find(limits, key, config->per_user, now_us, false), config->per_user);
+        count_failure(limits, address, user);
     }
     CONTRACT(pthread_mutex_unlock(&limits->lock) == 0);
 }
@@ -187,4 +256,34 @@ size_t rate_limits_count(struct rate_limits *limits) {
     size_t count = limits->buckets.count;
     CONTRACT(pthread_mutex_unlock(&limits->lock) == 0);
     return count;
+}
+
+/* --- other instances */
+
+size_t rate_limits_untold(struct rate_limits *limits, struct rate_count *counts, size_t max) {
+    size_t used = 0;
+    CONTRACT(pthread_mutex_lock(&limits->lock) == 0);
+    while (used < max && list_first(&limits->untold) != NULL) {
+        struct list_node *node = list_pop_front(&limits->untold);
+        struct bucket *bucket = CONTAINER_OF(node, struct bucket, untold);
+        counts[used].scope = bucket->scope;
+        counts[used].count = bucket->failures;
+        memcpy(counts[used].key, bucket->key, RATE_KEY_BYTES);
+        bucket->failures = 0;
+        used++;
+    }
+    CONTRACT(pthread_mutex_unlock(&limits->lock) == 0);
+    return used;
+}
+
+void rate_limits_add(struct rate_limits *limits, const struct rate_count *count, uint64_t now_us) {
+    CONTRACT(pthread_mutex_lock(&limits->lock) == 0);
+    struct bucket *bucket = use(limits, count->scope, count->key, now_us, true);
+    if (bucket != NULL) {
+        int64_t full = (int64_t)quota_of(limits, bucket->scope) * MICRO;
+        int64_t lowest = -(int64_t)RATE_LIMITS_DEBT_WINDOWS * full;
+        int64_t left = bucket->micro_tokens - (int64_t)count->count * MICRO;
+        bucket->micro_tokens = left < lowest ? lowest : left;
+    }
+    CONTRACT(pthread_mutex_unlock(&limits->lock) == 0);
 }

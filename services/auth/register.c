@@ -103,7 +103,7 @@ void register_post(struct call *call) {
         !create(call, &registration)) {
         return;
     }
-    call_attempt_succeeded(call, "");
+    call_attempt_succeeded(call);
     metric_add(&auth_metrics.registrations, 1);
     log_event(LOG_INFO, "registered", F_TEXT("req", call->request_id),
               F_TEXT("user", registration.id), F_TEXT("address", call->address));

@@ -86,6 +86,7 @@ static void release(struct call *call) {
 static void finish(struct call *call) {
     struct auth *auth = call->auth;
     end_document(call);
+    call_attempt_end(call);
     if (call->problem.reason == REASON_OK && call->status == 0) {
         (void)call_fail_err(call, ERR_INTERNAL); /* a handler that forgot to answer */
     }

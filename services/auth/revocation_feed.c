@@ -12,24 +12,14 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define FEED_TOPICS_MAX 1
 #define FEED_RETRY_US 500000u
 #define FEED_ARENA_BLOCK_BYTES (16u * 1024u)
 #define FEED_ARENA_CAP_BYTES (2u * ENVELOPE_RAW_BYTES_MAX)
 #define FEED_EVENT_BYTES_MAX (64u * 1024u)
 #define FEED_EXPIRE_US 60000000u
 
-struct source { /* one auth instance's stream */
-    char *address;
-    struct stream_subscriber *subscriber;
-    bool listed; /* while a new list is compared */
-};
 struct revocation_feed {
     struct revocation_feed_config config;
-    struct stream_publisher *publisher;
-    struct discovery *discovery;
-    struct source sources[DISCOVERY_ADDRESSES_MAX];
-    size_t source_count;
     bool asking, due; /* a snapshot is on its way; another is needed */
     struct loop_timer retry, expire;
     atomic_bool loaded;
@@ -184,64 +174,17 @@ static void on_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user
     feed->config.on_keys_changed(feed->config.user);
 }
 
-static void drop_source(struct source *source) {
-    stream_subscriber_destroy(&source->subscriber);
-    mem_free(source->address);
-    *source = (struct source){0};
+/* An instance that just came may have revoked something before. */
+static void on_changed(void *user) {
+    refresh(user);
 }
 
-static void add_source(struct revocation_feed *feed, const char *address) {
-    char url[BUS_URL_BYTES];
-    struct source *source = &feed->sources[feed->source_count];
-    source->address = mem_strdup(address);
-    enum err error =
-        source->address == NULL ? ERR_NO_MEMORY : bus_url_derive(address, BUS_URL_PUB, url);
-    if (error == ERR_OK) {
-        error = stream_subscriber_create(feed->config.loop, feed->config.bus, url, STREAM_TOPIC_ALL,
-                                         on_event, on_trouble, feed, &source->subscriber);
-    }
-    if (error != ERR_OK) {
-        log_event(LOG_ERROR, "an auth instance cannot be listened to", F_TEXT("address", address),
-                  F_ERR(error));
-        drop_source(source);
-        return;
-    }
-    source->listed = true;
-    feed->source_count++;
-}
-
-static struct source *find_source(struct revocation_feed *feed, const char *address) {
-    for (size_t i = 0; i < feed->source_count; i++) {
-        if (strcmp(feed->sources[i].address, address) == 0) {
-            return &feed->sources[i];
-        }
-    }
-    return NULL;
-}
-
-static void on_instances(const char *const *addresses, size_t count, void *user) {
-    struct revocation_feed *feed = user;
-    for (size_t i = 0; i < feed->source_count; i++) {
-        feed->sources[i].listed = false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct source *known = find_source(feed, addresses[i]);
-        if (known != NULL) {
-            known->listed = true;
-        }
-    }
-    for (size_t i = feed->source_count; i > 0; i--) {
-        if (!feed->sources[i - 1].listed) {
-            drop_source(&feed->sources[i - 1]);
-            feed->sources[i - 1] = feed->sources[--feed->source_count];
-        }
-    }
-    for (size_t i = 0; i < count && feed->source_count < DISCOVERY_ADDRESSES_MAX; i++) {
-        if (find_source(feed, addresses[i]) == NULL) {
-            add_source(feed, addresses[i]);
-        }
-    }
-    refresh(feed); /* an instance that just came may have revoked something before */
+struct instance_topic revocation_feed_topic(struct revocation_feed *feed) {
+    return (struct instance_topic){.topic = STREAM_TOPIC_ALL,
+                                   .on_message = on_event,
+                                   .on_trouble = on_trouble,
+                                   .on_changed = on_changed,
+                                   .user = feed};
 }
 
 /* --- announcements */
@@ -277,8 +220,8 @@ static enum err publish(const struct revocation_announcement *announcement) {
     buf_init(&packed, FEED_EVENT_BYTES_MAX);
     enum err error = envelope_pack(MESSAGE_AUTH_EVENT, &event.base, false, &packed);
     if (error == ERR_OK) {
-        error = stream_publish(announcement->feed->publisher, STREAM_TOPIC_ALL, buf_data(&packed),
-                               buf_len(&packed));
+        error = stream_publish(announcement->feed->config.publisher, STREAM_TOPIC_ALL,
+                               buf_data(&packed), buf_len(&packed));
     }
     buf_finish(&packed);
     return error;
@@ -287,10 +230,14 @@ static enum err publish(const struct revocation_announcement *announcement) {
 static void run_announcement(struct loop_call *call) {
     struct revocation_announcement *announcement =
         CONTAINER_OF(call, struct revocation_announcement, call);
+    struct stream_publisher *publisher = announcement->feed->config.publisher;
     enum err error = publish(announcement);
     if (error != ERR_OK) {
-        /* The stream's number is used up, so subscribers notice the gap and ask. */
-        log_event(LOG_WARN, "a revocation was not published; subscribers will ask", F_ERR(error));
+        /* What nobody can read makes everybody ask; should it not go out either, its number is used
+         * up and they notice the gap. */
+        enum err asked = stream_publish(publisher, STREAM_TOPIC_ALL, "?", 1);
+        log_event(LOG_WARN, "a revocation was not published; subscribers will ask", F_ERR(error),
+                  F_INT("hint", asked));
     }
     mem_free(announcement);
 }
@@ -326,16 +273,6 @@ enum err revocation_feed_create(const struct revocation_feed_config *config,
         return ERR_NO_MEMORY;
     }
     feed->config = *config;
-    enum err error = stream_publisher_create(config->loop, config->bus, config->publish_url,
-                                             FEED_TOPICS_MAX, &feed->publisher);
-    if (error == ERR_OK) {
-        error =
-            discovery_create(config->loop, config->instances, on_instances, feed, &feed->discovery);
-    }
-    if (error != ERR_OK) {
-        revocation_feed_destroy(&feed);
-        return error;
-    }
     loop_timer_start(config->loop, &feed->expire, FEED_EXPIRE_US, on_expire);
     refresh(feed);
     *out = feed;
@@ -349,11 +286,6 @@ void revocation_feed_destroy(struct revocation_feed **feed) {
     }
     loop_timer_stop(old->config.loop, &old->retry);
     loop_timer_stop(old->config.loop, &old->expire);
-    discovery_destroy(&old->discovery);
-    while (old->source_count > 0) {
-        drop_source(&old->sources[--old->source_count]);
-    }
-    stream_publisher_destroy(&old->publisher);
     mem_free(old);
     *feed = NULL;
 }

@@ -5,27 +5,26 @@
 #define PIPIT_AUTH_REVOCATION_FEED_H
 
 #include "common/rpc.h"
-#include "common/stream.h"
 #include "proto/accounts.pb-c.h"
+#include "services/auth/instance_streams.h"
 #include "services/auth/revocations.h"
 
 struct revocation_feed_config {
     struct loop *loop;
-    struct bus *bus;
     struct rpc *storage;
     struct revocations *revocations;
-    const char *publish_url;             /* as bus_url_derive makes it */
-    const char *instances;               /* discovery specification of all auth instances */
+    struct stream_publisher *publisher;  /* topic 0 of it; must outlive the feed */
     void (*on_loaded)(void *user);       /* the first snapshot has arrived */
     void (*on_keys_changed)(void *user); /* another instance made or retired a key */
     void *user;
 };
 struct revocation_feed;
-/* Loop's thread, as are destroy and revocation_feed_ask; calls back there. ERR_EXISTS: the address
- * is in use; ERR_INVALID: an address is malformed; ERR_NO_MEMORY and the bus's. */
+/* Loop's thread, as are destroy and revocation_feed_ask; calls back there. ERR_NO_MEMORY. */
 enum err revocation_feed_create(const struct revocation_feed_config *config,
                                 struct revocation_feed **out) MUST_CHECK;
-/* The loop must have run every announcement. */
+/* What it has to hear of all instances; for instance_streams_create. */
+struct instance_topic revocation_feed_topic(struct revocation_feed *feed);
+/* The loop must have run every announcement; nobody calls the topic any more. */
 void revocation_feed_destroy(struct revocation_feed **feed);
 /* True once storage's snapshot is here: before, a dead token could pass. Any thread. */
 bool revocation_feed_loaded(const struct revocation_feed *feed);

@@ -50,9 +50,11 @@ const struct conf_row auth_conf_rows[] = {
         NULL, NULL,
         "Passwords that are refused, one a line (Debian package john-data); empty turns it off."),
     ROW("login_failures_per_minute", CONF_UINT, login_failures_per_minute, "10", "1", "1000000",
-        "Failed logins from one address for one user; a success does not count."),
+        "Failed logins from one address for one user, at all auth instances together; a success "
+        "does not count."),
     ROW("login_failures_per_address_per_minute", CONF_UINT, login_failures_per_address_per_minute,
-        "100", "1", "1000000", "Failed logins from one address for all users."),
+        "100", "1", "1000000",
+        "Failed logins from one address for all users, at all auth instances together."),
     ROW("rate_entries_max", CONF_UINT, rate_entries_max, "16384", "16", "4000000",
         "Addresses and users whose failures are remembered; the longest silent one is forgotten "
         "first."),

@@ -132,10 +132,27 @@ static void test_three_keys_retire_one_after_another(void **state) {
     assert_int_equal(key_schedule_retires(three, 3, 2, &policy), 0);
 }
 
+static void test_when_a_successor_signs(void **state) {
+    (void)state;
+    const struct key_times two[] = {{.signs_from_ms = START_MS + 1000},
+                                    {.signs_from_ms = START_MS}};
+    assert_int_equal(key_schedule_successor_signs(NULL, 0, &policy), 0);
+    assert_int_equal(key_schedule_successor_signs(two, 2, &policy),
+                     START_MS + 1000 + policy.rotation_ms);
+    /* No instance, however early it looks, makes one that signs before that. */
+    for (uint64_t now_ms = START_MS; now_ms < START_MS + 91 * DAY_MS; now_ms += 3 * MINUTE_MS) {
+        uint64_t signs_from_ms = UINT64_MAX;
+        (void)key_schedule_wants_new(two, 2, &policy, now_ms, &signs_from_ms);
+        assert_true(signs_from_ms >= key_schedule_successor_signs(two, 2, &policy));
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ten_years), cmocka_unit_test(test_first_key_signs_at_once),
-        cmocka_unit_test(test_next_key_is_due_a_lead_before), cmocka_unit_test(test_two_keys),
-        cmocka_unit_test(test_three_keys_retire_one_after_another)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ten_years),
+                                       cmocka_unit_test(test_first_key_signs_at_once),
+                                       cmocka_unit_test(test_next_key_is_due_a_lead_before),
+                                       cmocka_unit_test(test_two_keys),
+                                       cmocka_unit_test(test_three_keys_retire_one_after_another),
+                                       cmocka_unit_test(test_when_a_successor_signs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
