@@ -2,22 +2,36 @@
 SHELL := /bin/bash
 BUILD ?= build
 SANITIZE ?=
-# make run: ports and data folder
+# make run: data folder, ports, instances of each service
 DATA ?= var
 HTTP_PORT ?= 8080
 WS_PORT ?= 8083
 MQTT_PORT ?= 1883
 OPS_PORT ?= 9461
 LISTEN ?= 0.0.0.0
+STORE ?= sqlite
+CONNECTIONS ?= 1
+ROUTINGS ?= 1
+STORAGES ?= 1
+AUTHS ?= 1
 export DATA HTTP_PORT WS_PORT MQTT_PORT OPS_PORT LISTEN BUILD SANITIZE
+export STORE CONNECTIONS ROUTINGS STORAGES AUTHS
+# make chaos, make powercut; empty: what `make test` does
+FAULTS ?=
+CUTS ?=
+SEED ?=
+export FAULTS CUTS SEED
 
-.PHONY: run test build unit conformance integration fuzz checks format docs clean help
+.PHONY: run test build unit conformance integration checker chaos powercut fuzz checks
+.PHONY: format docs clean help
 
 help:
 	@echo "make run     build and start the four services here (DATA=var HTTP_PORT=8080 WS_PORT=8083"
-	@echo "             MQTT_PORT=1883 OPS_PORT=9461 LISTEN=0.0.0.0)"
+	@echo "             MQTT_PORT=1883 OPS_PORT=9461 LISTEN=0.0.0.0); several of each, with MongoDB:"
+	@echo "             CONNECTIONS=2 ROUTINGS=2 STORAGES=2 AUTHS=2 STORE=mongodb (or mongodb://...)"
 	@echo "make test    install what tests need and run all of them (SANITIZE=address or thread)"
-	@echo "             parts: make unit conformance integration fuzz checks"
+	@echo "             parts: make unit conformance integration checker fuzz checks,"
+	@echo "             make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
 	@echo "make build   build into $(BUILD)/;  make format;  make docs;  make clean"
 
 run:
@@ -33,7 +47,7 @@ test:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh all
 
-unit conformance integration fuzz checks:
+unit conformance integration checker chaos powercut fuzz checks:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh $@
 

@@ -1,58 +1,143 @@
 #!/usr/bin/env bash
-# Runs the four services on this machine with SQLite: starts them in order, waits until all are ready,
-# says where to point clients, restarts one that dies, and stops all of them on Ctrl-C.
-# Environment (see the Makefile): DATA, HTTP_PORT, WS_PORT, MQTT_PORT, OPS_PORT, LISTEN, BUILD.
+# Runs Pipit on this machine: one or more instances of each service, with SQLite, with FerretDB as
+# a MongoDB of its own, or with a MongoDB that is there. Starts them in order, waits until all are
+# ready, says where to point clients, restarts one that dies, and stops all of them on Ctrl-C.
+# Environment (see the Makefile): DATA, HTTP_PORT, WS_PORT, MQTT_PORT, OPS_PORT, LISTEN, BUILD,
+# STORE (sqlite, mongodb, or mongodb://...), CONNECTIONS, ROUTINGS, STORAGES, AUTHS.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 build=${BUILD:-build}
 data=${DATA:-var}
+store=${STORE:-sqlite}
 listen=${LISTEN:-0.0.0.0}
 http_port=${HTTP_PORT:-8080} ws_port=${WS_PORT:-8083} mqtt_port=${MQTT_PORT:-1883}
 ops_port=${OPS_PORT:-9461}
 services=(storage routing auth connection)
+declare -A count=([storage]=${STORAGES:-1} [routing]=${ROUTINGS:-1} [auth]=${AUTHS:-1}
+    [connection]=${CONNECTIONS:-1})
+# shellcheck source=scripts/lib/instances.sh
+. scripts/lib/instances.sh
+# shellcheck source=scripts/lib/ports.sh
+. scripts/lib/ports.sh
+# shellcheck source=scripts/lib/welcome.sh
+. scripts/lib/welcome.sh
 
 fail() {
     echo "pipit: $*" >&2
     exit 1
 }
 
-mkdir -p "$data/log" "$data/storage" 2>/dev/null
-if [ ! -w "$data/log" ] || [ ! -w "$data/storage" ]; then
-    fail "cannot write to the data folder '$data'; choose another with: make run DATA=/some/folder"
-fi
-data=$(cd "$data" && pwd)
-# Unix socket paths end at 107 bytes; a deep data folder gets its sockets elsewhere.
-sockets=$data/run
-[ ${#sockets} -le 80 ] || sockets=$(mktemp -d /tmp/pipit.XXXXXX)
-mkdir -p "$sockets" && chmod 700 "$sockets" "$data/storage"
-
-declare -A pid=() port=([auth]=$ops_port [connection]=$((ops_port + 1)) [routing]=$((ops_port + 2))
-    [storage]=$((ops_port + 3)))
-
-for service in "${services[@]}"; do
-    export "PIPIT_${service^^}_OPS_LISTEN=127.0.0.1:${port[$service]}"
-    [ "$service" = connection ] ||
-        export "PIPIT_BUS_${service^^}=ipc://$sockets/$service" \
-            "PIPIT_${service^^}_BUS_LISTEN=ipc://$sockets/$service"
-done
-export PIPIT_STORAGE_STORE="sqlite:$data/storage"
-export PIPIT_AUTH_LISTEN="$listen:$http_port"
-export PIPIT_CONNECTION_WS_LISTEN="$listen:$ws_port" PIPIT_CONNECTION_MQTT_LISTEN="$listen:$mqtt_port"
-
-start() {
-    "$build/pipit-$1" >>"$data/log/$1.out" 2>>"$data/log/$1.log" &
-    pid[$1]=$!
+check_settings() {
+    local service
+    for service in "${services[@]}"; do # 16 is what discovery reads of a list of addresses
+        [[ ${count[$service]} =~ ^([1-9]|1[0-6])$ ]] ||
+            fail "${service^^}S=${count[$service]} must be a number from 1 to 16"
+    done
+    case $store in
+    mongodb | mongodb://?* | mongodb+srv://?*) ;;
+    sqlite)
+        [ "${count[storage]}" -eq 1 ] || fail "SQLite belongs to one storage process:" \
+            "STORAGES=${count[storage]} needs STORE=mongodb"
+        ;;
+    *) fail "STORE=$store must be sqlite, mongodb, or the address of a MongoDB: mongodb://..." ;;
+    esac
 }
 
-# Why a service did not start is the problem="..." of the last line of its log.
-explain() {
-    local line
-    line=$(tail -n 1 "$data/log/$1.log" 2>/dev/null)
-    if [[ $line =~ problem=\"((\\.|[^\"])*)\" ]]; then
-        line=${BASH_REMATCH[1]}
+make_folders() {
+    mkdir -p "$data/log" "$data/storage" "$data/ferretdb" 2>/dev/null
+    if [ ! -w "$data/log" ] || [ ! -w "$data/storage" ] || [ ! -w "$data/ferretdb" ]; then
+        fail "cannot write to the data folder '$data'; choose another with: make run DATA=/some/folder"
     fi
-    echo "pipit: $1 did not start: $line" >&2
-    echo "pipit: its whole log is $data/log/$1.log" >&2
+    data=$(cd "$data" && pwd)
+    # Unix socket paths end at 107 bytes; a deep data folder gets its sockets elsewhere.
+    sockets=$data/run
+    [ ${#sockets} -le 80 ] || sockets=$(mktemp -d /tmp/pipit.XXXXXX)
+    mkdir -p "$sockets" && chmod 700 "$sockets" "$data/storage" "$data/ferretdb"
+}
+
+# Every port is known and free before the first process starts.
+plan_instances() {
+    local service i ops
+    for service in "${services[@]}"; do
+        for ((i = 1; i <= count[$service]; i++)); do
+            ops=$(ops_port "$service" "$i")
+            add_instance "$service" "$i" "$ops"
+            take_port "$ops" "operations of $(instance "$service" "$i")" || exit 1
+            case $service in
+            auth) take_port $((http_port + i - 1)) "REST of $(instance auth "$i")" || exit 1 ;;
+            connection)
+                take_port $((ws_port + i - 1)) "WebSocket of $(instance connection "$i")" || exit 1
+                take_port $((mqtt_port + i - 1)) "MQTT of $(instance connection "$i")" || exit 1
+                ;;
+            esac
+        done
+    done
+}
+
+# uri_of_socket PATH: a host of a mongodb:// address, every byte that needs it escaped.
+uri_of_socket() {
+    local text=$1 i letter
+    for ((i = 0; i < ${#text}; i++)); do
+        letter=${text:i:1}
+        case $letter in
+        [A-Za-z0-9._-]) printf '%s' "$letter" ;;
+        *) printf '%s' "$letter" | od -An -v -tx1 | tr -d '\n' | tr ' ' '%' ;;
+        esac
+    done
+}
+
+prepare_store() {
+    case $store in
+    sqlite) export PIPIT_STORAGE_STORE="sqlite:$data/storage" ;;
+    mongodb)
+        ferretdb=$(scripts/build-ferretdb.sh) || exit 1
+        names=(mongodb "${names[@]}")
+        service_of[mongodb]=mongodb number_of[mongodb]=1 ops_of[mongodb]=
+        PIPIT_STORAGE_STORE="mongodb://$(uri_of_socket "$sockets/mongodb.sock")/pipit"
+        export PIPIT_STORAGE_STORE
+        ;;
+    *) export PIPIT_STORAGE_STORE="$store" ;;
+    esac
+}
+
+# bus_list SERVICE: the addresses of all its instances.
+bus_list() {
+    local i list=
+    for ((i = 1; i <= count[$1]; i++)); do
+        list+="${list:+,}ipc://$sockets/$(instance "$1" "$i")"
+    done
+    echo "$list"
+}
+
+environment_of() {
+    local name=$1 service=${service_of[$1]} i=${number_of[$1]} doors=${count[connection]}
+    export "PIPIT_${service^^}_OPS_LISTEN=127.0.0.1:${ops_of[$name]}"
+    [ "$service" = connection ] || export "PIPIT_${service^^}_BUS_LISTEN=ipc://$sockets/$name"
+    case $service in
+    auth)
+        export PIPIT_AUTH_LISTEN="$listen:$((http_port + i - 1))"
+        # Clients that ask for the other doors: by the name they came by, where ports are usual.
+        [ $((ws_port + (i - 1) % doors)) -eq 8083 ] ||
+            export PIPIT_AUTH_WS_URL="${PIPIT_AUTH_WS_URL:-ws://$address:$((ws_port + (i - 1) % doors))/v1/ws}"
+        [ $((mqtt_port + (i - 1) % doors)) -eq 1883 ] ||
+            export PIPIT_AUTH_MQTT_URL="${PIPIT_AUTH_MQTT_URL:-mqtt://$address:$((mqtt_port + (i - 1) % doors))}"
+        ;;
+    connection)
+        export PIPIT_CONNECTION_WS_LISTEN="$listen:$((ws_port + i - 1))"
+        export PIPIT_CONNECTION_MQTT_LISTEN="$listen:$((mqtt_port + i - 1))"
+        ;;
+    esac
+}
+
+program_of() {
+    if [ "${service_of[$1]}" = mongodb ]; then
+        rm -f "$sockets/mongodb.sock" # of one that was killed
+        cd "$data/ferretdb" || exit 1
+        program=("$ferretdb" --handler=sqlite --sqlite-url=file:./ --state-dir=. --telemetry=disable
+            --debug-addr=- --log-level=ERROR --listen-addr= "--listen-unix=$sockets/mongodb.sock")
+    else
+        program=("$build/pipit-${service_of[$1]}")
+    fi
 }
 
 stopping=
@@ -60,92 +145,38 @@ stop_all() {
     [ -z "$stopping" ] || return 0
     stopping=yes
     local service
-    for service in connection auth routing storage; do
-        [ -n "${pid[$service]:-}" ] && kill -TERM "${pid[$service]}" 2>/dev/null
-        # Clients are told first; the store closes last, when nobody can send to it any more.
-        for _ in $(seq 150); do
-            kill -0 "${pid[$service]:-0}" 2>/dev/null || break
-            sleep 0.1
-        done
-        [ -n "${pid[$service]:-}" ] && kill -KILL "${pid[$service]}" 2>/dev/null
+    # Clients are told first; the store closes last, when nobody can send to it any more.
+    for service in connection auth routing storage mongodb; do
+        stop_service "$service"
     done
     case $sockets in /tmp/pipit.*) rm -rf "$sockets" ;; esac
 }
 
-ready() {
-    curl -fsS -o /dev/null --max-time 1 "http://127.0.0.1:${port[$1]}/readyz" 2>/dev/null
-}
-
-wait_ready() {
-    local deadline=$((SECONDS + 30))
-    until ready "$1"; do
-        if ! kill -0 "${pid[$1]}" 2>/dev/null; then
-            explain "$1"
-            return 1
-        fi
-        if [ $SECONDS -ge $deadline ]; then
-            echo "pipit: $1 is not ready after 30 s:" >&2
-            curl -sS --max-time 1 "http://127.0.0.1:${port[$1]}/readyz?verbose" >&2
-            return 1
-        fi
-        sleep 0.05
-    done
-}
-
-trap 'echo; echo "Stopping Pipit"; stop_all; exit 0' INT TERM
-for service in "${services[@]}"; do
-    : >"$data/log/$service.out"
-    start "$service"
+check_settings
+make_folders
+plan_instances
+prepare_store
+for service in storage routing auth; do
+    export "PIPIT_BUS_${service^^}=$(bus_list "$service")"
 done
-for service in "${services[@]}"; do
-    wait_ready "$service" || {
-        stop_all
-        exit 1
-    }
-done
-
 address=$(hostname -I 2>/dev/null | awk '{print $1}')
 [ "$listen" = 0.0.0.0 ] || address=$listen
 [ -n "$address" ] || address=127.0.0.1
-invite=$(sed -n 's/^Admin invite.*: \(pi_[A-Za-z0-9_-]*\).*/\1/p' "$data/log/auth.out" | tail -n 1)
-cat <<EOF
 
-Pipit is running.  Data: $data   Logs: $data/log/
-  REST API and login   http://$address:$http_port/v1
-  WebSocket            ws://$address:$ws_port/v1/ws
-  MQTT                 mqtt://$address:$mqtt_port
-  Operations           http://127.0.0.1:$ops_port/metrics (auth), then +1 connection, +2 routing, +3 storage
-EOF
-if [ -n "$invite" ]; then
-    cat <<EOF
+trap 'echo; echo "Stopping Pipit"; stop_all; exit 0' INT TERM
+rm -f "$data"/log/*.out # an old invite is in one
+for name in "${names[@]}"; do
+    start "$name"
+    # Its socket is there before storage looks for it.
+    [ "$name" != mongodb ] || wait_ready mongodb || { stop_all; exit 1; }
+done
+for name in "${names[@]}"; do
+    wait_ready "$name" || { stop_all; exit 1; }
+done
+say_addresses
+say_tour
 
-  Admin invite (valid once): $invite
-
-Paste these three lines into another terminal: two people register, and one writes to the other.
-
-ANN=\$(curl -sS http://127.0.0.1:$http_port/v1/register -H 'Content-Type: application/json' -d '{"invite":"$invite","user":"ann","password":"quiet-otter-lamp"}' | grep -oE 'eyJ[A-Za-z0-9_.-]+')
-BOB=\$(curl -sS http://127.0.0.1:$http_port/v1/register -H 'Content-Type: application/json' -d '{"invite":"'\$(curl -sS http://127.0.0.1:$http_port/v1/admin/invites -H "Authorization: Bearer \$ANN" -H 'Content-Type: application/json' -d '{}' | grep -oE 'pi_[A-Za-z0-9_-]+')'","user":"bob","password":"brave-heron-desk"}' | grep -oE 'eyJ[A-Za-z0-9_.-]+')
-mosquitto_sub -p $mqtt_port -u bob -P "\$BOB" -q 1 -t pipit/me/inbox -C 1 & sleep 1; mosquitto_pub -p $mqtt_port -u ann -P "\$ANN" -q 1 -t pipit/u/bob/send -m 'Hello Bob'; wait
-EOF
-else
-    cat <<EOF
-
-Log in:  curl -sS http://127.0.0.1:$http_port/v1/login -H 'Content-Type: application/json' -d '{"user":"ann","password":"..."}'
-EOF
-fi
-printf '\nCtrl-C stops all four services.\n'
-
-declare -A delay=()
 while :; do
     wait -n 2>/dev/null
-    for service in "${services[@]}"; do
-        kill -0 "${pid[$service]}" 2>/dev/null && continue
-        wait "${pid[$service]}" 2>/dev/null
-        status=$?
-        pause=${delay[$service]:-0.2}
-        delay[$service]=$(awk -v d="$pause" 'BEGIN { d *= 2; print (d > 5 ? 5 : d) }')
-        echo "pipit: $service ended (exit $status): $(tail -n 1 "$data/log/$service.log"); starting it again"
-        sleep "$pause"
-        start "$service"
-    done
+    restart_dead
 done

@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import threading
+from types import SimpleNamespace
 
 import pytest
 import requests
 
+from clients import Mqtt, People, Ws, login, uuid7
 from stack import BUILD, ROOT, free_port, wait_until
 
 
@@ -19,9 +21,9 @@ def clean_environment():
 
 
 class Run:
-    def __init__(self, folder, **ports):
-        self.ports = {"HTTP_PORT": free_port(), "WS_PORT": free_port(), "MQTT_PORT": free_port(),
-                      "OPS_PORT": free_port(16), **ports}
+    def __init__(self, folder, **settings):
+        self.ports = {"HTTP_PORT": free_port(2), "WS_PORT": free_port(2), "MQTT_PORT": free_port(2),
+                      "OPS_PORT": free_port(16), **settings}
         env = {**clean_environment(), "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
                **{k: str(v) for k, v in self.ports.items()}}
         self.process = subprocess.Popen([str(ROOT / "scripts/run.sh")], env=env, text=True,
@@ -39,6 +41,34 @@ class Run:
         wait_until(lambda: "Ctrl-C stops" in self.text or self.process.poll() is not None, 40, "make run")
         assert self.process.poll() is None, self.text
         return self
+
+    def door(self, number):
+        """What a client needs to know of auth and connection number `number`."""
+        http, ws, mqtt = (self.ports[which] + number - 1 for which in ("HTTP_PORT", "WS_PORT", "MQTT_PORT"))
+        invite = re.search(r"Admin invite.*: (pi_\S+)", self.text)
+        return SimpleNamespace(rest_url=f"http://127.0.0.1:{http}", ws_url=f"ws://127.0.0.1:{ws}/v1/ws",
+                               mqtt_port=mqtt, admin_invite=invite and invite.group(1))
+
+    def child(self, name):
+        """The process id of a program that this run started."""
+        found = subprocess.run(["pgrep", "-P", str(self.process.pid), "-f", name], capture_output=True,
+                               text=True, check=True)
+        return int(found.stdout.split()[0])
+
+    def ready(self, offset):
+        try:
+            url = f"http://127.0.0.1:{self.ports['OPS_PORT'] + offset}/readyz"
+            return requests.get(url, timeout=1).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def one_line(self):
+        """The only line of a run that refuses to start."""
+        assert self.process.wait(timeout=40) == 1
+        self.reader.join(timeout=5)
+        lines = self.text.splitlines()
+        assert len(lines) == 1, self.text
+        return lines[0]
 
     def stop(self):
         os.kill(self.process.pid, signal.SIGINT)
@@ -70,19 +100,9 @@ def test_first_run_prints_lines_that_work_and_second_run_keeps_the_data(tmp_path
 
 def test_a_dead_service_is_started_again(tmp_path):
     run = Run(tmp_path / "var").wait_running()
-    port = run.ports["OPS_PORT"] + 2
-    children = subprocess.run(["pgrep", "-P", str(run.process.pid), "-f", "pipit-routing"],
-                              capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(run.child("pipit-routing"), signal.SIGKILL)
     wait_until(lambda: "routing ended" in run.text, 10, "the notice")
-
-    def ready():
-        try:
-            return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code == 200
-        except requests.RequestException:
-            return False
-
-    wait_until(ready, 10, "routing to be back")
+    wait_until(lambda: run.ready(2), 10, "routing to be back")
     assert run.stop() == 0
 
 
@@ -93,11 +113,64 @@ def test_port_in_use_is_one_clear_line(tmp_path, which):
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        run = Run(tmp_path / "var", **{which: port})
-        assert run.process.wait(timeout=40) == 1
-        run.reader.join(timeout=5)
-        lines = [line for line in run.text.splitlines() if "did not start" in line]
-        assert len(lines) == 1 and str(port) in lines[0] and "in use" in lines[0], run.text
+        line = Run(tmp_path / "var", **{which: port}).one_line()
+        assert "did not start" in line and str(port) in line and "in use" in line, line
+
+
+def test_ports_that_meet_are_one_clear_line(tmp_path):
+    first = free_port(4)
+    line = Run(tmp_path / "var", AUTHS=4, HTTP_PORT=first, WS_PORT=first + 3).one_line()
+    assert f"port {first + 3} is wanted" in line and "auth-4" in line and "WebSocket" in line, line
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"STORAGES": 2}, ("STORAGES=2", "STORE=mongodb")),
+    ({"CONNECTIONS": 0}, ("CONNECTIONS=0", "from 1 to 16")),
+    ({"ROUTINGS": "many"}, ("ROUTINGS=many", "from 1 to 16")),
+    ({"STORE": "postgres"}, ("STORE=postgres", "mongodb://")),
+    ({"OPS_PORT": 65533}, ("65536",)),
+])
+def test_impossible_wishes_are_one_clear_line(tmp_path, settings, words):
+    line = Run(tmp_path / "var", **settings).one_line()
+    assert all(word in line for word in words), line
+
+
+def talk_across(run):
+    """Two people behind different instances of everything; returns the conversation and Ann."""
+    ann, bob = People(run.door(1)).make("ann", "bob")
+    ann_there = login(run.door(2), "ann")  # keys of one auth instance are good at the other
+    conversation = ann_there.direct(bob)
+    inbox = Mqtt(run.door(2), bob)
+    with_bob = Ws(run.door(2), bob.token)
+    speaker = Ws(run.door(1), ann.token)
+    message = uuid7()
+    assert speaker.send(conversation, "across", message)["t"] == "ok"
+    assert inbox.message()["message"] == message
+    assert with_bob.event("msg")["d"]["message"] == message
+    for client in (inbox, with_bob, speaker):
+        client.close()
+    return conversation, ann
+
+
+def test_several_instances_of_everything_but_storage(tmp_path):
+    run = Run(tmp_path / "var", CONNECTIONS=2, ROUTINGS=2, AUTHS=2).wait_running()
+    for number in (1, 2):
+        door = run.door(number)
+        assert door.rest_url in run.text and door.ws_url in run.text, run.text
+        assert f"mqtt://127.0.0.1:{door.mqtt_port}" in run.text, run.text
+        known = requests.get(door.rest_url + "/.well-known/pipit", timeout=10).text
+        assert str(run.ports["WS_PORT"] + number - 1) in known, known
+    assert "Admin invite" in run.text and "stops all 7 processes" in run.text
+    assert all(run.ready(offset) for offset in (0, 1, 2, 3, 10, 11, 12))
+    conversation, ann = talk_across(run)
+    os.kill(run.child("pipit-routing"), signal.SIGKILL)
+    wait_until(lambda: "routing ended" in run.text or "routing-2 ended" in run.text, 10, "the notice")
+    wait_until(lambda: run.ready(2) and run.ready(12), 10, "both routing instances")
+    again = Ws(run.door(2), ann.token)
+    wait_until(lambda: again.send(conversation, "after")["t"] == "ok", 20, "sends after the restart")
+    again.close()
+    assert run.stop() == 0
+    assert not any(run.ready(offset) for offset in (0, 1, 2, 3, 10, 11, 12))
 
 
 def test_unwritable_folder_is_one_clear_line(tmp_path):
