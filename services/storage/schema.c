@@ -4,7 +4,7 @@
  * enforce order (conversation, seq) and once-ness (id). Clustering by conversation instead gave
  * 26-41k msg/s against 131k (design section 6). Conversations are integers in it: rows and the
  * index stay small. Rows are never deleted or changed, so max(rowid) is their count. `hash` is over
- * the whole row: a damaged page must not become a wrong message (sqlite_body.h).
+ * the whole row: a damaged page must not become a wrong message (body.h).
  *
  * Everything that belongs to a user or a conversation and is looked up by it is clustered by that
  * key (WITHOUT ROWID). joined_version orders members by how long they have been there.

@@ -8,8 +8,7 @@
  * the log stays dense for clients, the damage stays in one message, and nothing wrong is shown. */
 #include "services/storage/store_sqlite.h"
 
-#include "common/log.h"
-#include "services/storage/metrics.h"
+#include "services/storage/stored_message.h"
 
 #define MESSAGE_COLUMNS                                                                            \
     "seq, id, kind, target_seq, reply_seq, ts_ms, raw_bytes, hash, sender, device,"                \
@@ -47,36 +46,6 @@ enum err sqlite_conversation_key(struct sqlite_db *db, const char *id, uint64_t 
     return ERR_OK;
 }
 
-static void make_recalled(Pipit__StoredMessage *message, uint64_t conversation) {
-    static uint8_t no_id[16];
-    static uint8_t no_body[] = "{}";
-    uint64_t seq = message->seq;
-    char *id = message->conversation;
-    uint64_t ts_ms = message->ts_ms;
-    pipit__stored_message__init(message);
-    message->conversation = id;
-    message->seq = seq;
-    message->ts_ms = ts_ms;
-    message->kind = PIPIT__MESSAGE_KIND__MESSAGE_RECALL;
-    message->target_seq = seq;
-    message->id = (ProtobufCBinaryData){sizeof(no_id), no_id};
-    message->body = (ProtobufCBinaryData){2, no_body};
-    storage_metrics_damaged();
-    static struct log_limit limit;
-    if (log_allowed(&limit, 5)) {
-        log_event(LOG_ERROR, "stored message is damaged; serving a recall in its place",
-                  F_TEXT("conversation", id), F_UINT("key", conversation), F_UINT("seq", seq));
-    }
-}
-
-static bool lengths_valid(const Pipit__StoredMessage *message) {
-    const Pipit__Origin *origin = message->origin;
-    return message->id.len == 16 && strlen(message->sender) <= STORE_ID_BYTES_MAX &&
-           strlen(message->device) <= STORE_ID_BYTES_MAX &&
-           (origin == NULL || (strlen(origin->device) <= STORE_ID_BYTES_MAX &&
-                               origin->hash.len <= STORE_ID_BYTES_MAX));
-}
-
 static Pipit__Origin *read_origin(struct sql_rows *rows, struct arena *arena) {
     if (sqlite3_column_type(rows->statement, COLUMN_ORIGIN_DEVICE) == SQLITE_NULL) {
         return NULL;
@@ -112,19 +81,19 @@ static Pipit__StoredMessage *read_message(struct sql_rows *rows, const char *id,
     message->sender = sql_text(rows, COLUMN_SENDER, arena);
     message->device = sql_text(rows, COLUMN_DEVICE, arena);
     message->origin = read_origin(rows, arena);
-    struct sqlite_body stored = {.raw_bytes = (uint32_t)sql_uint(rows, COLUMN_RAW_BYTES)};
+    struct stored_body stored = {.raw_bytes = (uint32_t)sql_uint(rows, COLUMN_RAW_BYTES)};
     stored.bytes = sql_peek_blob(rows, COLUMN_BODY, &stored.count);
     if (rows->error != ERR_OK) {
         return NULL;
     }
-    if (!lengths_valid(message) ||
-        sqlite_body_hash(conversation, message, &stored) != sql_uint(rows, COLUMN_HASH)) {
-        make_recalled(message, conversation);
+    if (!stored_message_hashable(message) ||
+        body_hash(conversation, message, &stored) != sql_uint(rows, COLUMN_HASH)) {
+        stored_message_damaged(message);
         return message;
     }
-    enum err error = sqlite_body_unpack(&stored, arena, &message->body);
+    enum err error = body_unpack(&stored, arena, &message->body);
     if (error == ERR_CORRUPT) {
-        make_recalled(message, conversation);
+        stored_message_damaged(message);
     } else if (error != ERR_OK) {
         rows->error = error;
         return NULL;

@@ -12,28 +12,18 @@
  * Failure: a full or failing disk undoes the whole group and clears the cache (store_sqlite.c). */
 #include "services/storage/store_sqlite.h"
 
+#include "services/storage/stored_message.h"
+
 enum err sqlite_head(struct sqlite_db *db, uint64_t conversation, uint64_t *head) {
     return sql_number(db, "SELECT max(seq) FROM messages WHERE conversation=?",
                       SQL_VALUES(SQL_UINT(conversation)), head);
 }
 
-static bool optional_id_valid(const char *id) {
-    return strnlen(id, STORE_ID_BYTES_MAX + 1) <= STORE_ID_BYTES_MAX;
-}
-
-static bool message_valid(const Pipit__StoredMessage *message) {
-    const Pipit__Origin *origin = message->origin;
-    return message->id.len == 16 && sqlite_id_valid(message->sender) &&
-           optional_id_valid(message->device) && message->body.len <= SQLITE_BODY_BYTES_MAX &&
-           (origin == NULL ||
-            (origin->hash.len <= STORE_ID_BYTES_MAX && optional_id_valid(origin->device)));
-}
-
 /* ERR_EXISTS: one of the two unique indexes refused the row. */
 static enum err insert(struct sqlite_store *self, uint64_t conversation,
                        const Pipit__StoredMessage *message) {
-    struct sqlite_body body;
-    enum err error = sqlite_body_pack(&self->packer, &message->body, &body);
+    struct stored_body body;
+    enum err error = body_pack(&self->packer, &message->body, &body);
     if (error != ERR_OK) {
         return error;
     }
@@ -47,9 +37,8 @@ static enum err insert(struct sqlite_store *self, uint64_t conversation,
                    SQL_BLOB(message->id.data, message->id.len), SQL_UINT(message->kind),
                    SQL_UINT(message->target_seq), SQL_UINT(message->reply_seq),
                    SQL_UINT(message->ts_ms), SQL_UINT(body.raw_bytes),
-                   SQL_UINT(sqlite_body_hash(conversation, message, &body)),
-                   SQL_TEXT(message->sender), SQL_TEXT(message->device),
-                   origin != NULL ? SQL_TEXT(origin->device) : SQL_NULL,
+                   SQL_UINT(body_hash(conversation, message, &body)), SQL_TEXT(message->sender),
+                   SQL_TEXT(message->device), origin != NULL ? SQL_TEXT(origin->device) : SQL_NULL,
                    origin != NULL ? SQL_UINT(origin->packet_id) : SQL_NULL,
                    origin != NULL ? SQL_BLOB(origin->hash.data, origin->hash.len) : SQL_NULL,
                    SQL_BLOB(body.bytes, body.count)));
@@ -78,7 +67,7 @@ static enum err append_messages(struct sqlite_store *self, const Pipit__AppendRu
                                 Pipit__AppendResult *result) {
     for (size_t i = 0; i < run->n_messages; i++) {
         Pipit__StoredMessage *message = run->messages[i];
-        if (!message_valid(message)) {
+        if (!stored_message_valid(message)) {
             result->error = ERR_INVALID;
             return ERR_OK;
         }

@@ -326,7 +326,7 @@ static void sqlite_close(struct store *store) {
     sqlite_db_close(&self->writer);
     sqlite_checkpoint_finish(&self->checkpoint);
     sqlite_cache_finish(&self->cache);
-    sqlite_packer_finish(&self->packer);
+    body_packer_finish(&self->packer);
     (void)pthread_cond_destroy(&self->reader_returned);
     (void)pthread_mutex_destroy(&self->reader_lock);
     (void)pthread_mutex_destroy(&self->write_lock);

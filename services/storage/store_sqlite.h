@@ -4,7 +4,7 @@
 #ifndef PIPIT_STORAGE_STORE_SQLITE_H
 #define PIPIT_STORAGE_STORE_SQLITE_H
 
-#include "services/storage/sqlite_body.h"
+#include "services/storage/body.h"
 #include "services/storage/sqlite_cache.h"
 #include "services/storage/sqlite_checkpoint.h"
 #include "services/storage/sqlite_db.h"
@@ -28,7 +28,7 @@ struct sqlite_store {
     int committed_changes; /* sqlite3_total_changes at the last commit that wrote */
     bool in_group;
     enum err group_error; /* the group's transaction is gone: all of it failed */
-    struct sqlite_packer packer;
+    struct body_packer packer;
     struct sqlite_cache cache; /* as the writer sees the store, its open transaction included */
 
     pthread_mutex_t reader_lock;

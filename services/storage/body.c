@@ -1,4 +1,4 @@
-/* sqlite_body: compression at rest and the row checksum.
+/* body: compression at rest and the checksum of a message.
  *
  * LZ4 because it unpacks at memory speed on a Pi; below 512 bytes it rarely shrinks JSON enough to
  * pay for itself. raw_bytes doubles as the flag and as the bound for unpacking, so a damaged length
@@ -6,9 +6,9 @@
  *
  * The hash covers fixed fields, texts with their lengths (so that bytes cannot move from one text
  * to the next unnoticed), and a hash of the body: two calls on contiguous memory, no copy of the
- * body. SQLite itself has no page checksums; one flipped bit in a body would otherwise be a wrong
- * message (reference/reliability.md R7). */
-#include "services/storage/sqlite_body.h"
+ * body. SQLite itself has no page checksums, and a database server's end before the network; one
+ * flipped bit in a body would otherwise be a wrong message (reference/reliability.md R7). */
+#include "services/storage/body.h"
 
 #include "common/contract.h"
 #include "common/mem.h"
@@ -22,13 +22,13 @@
 
 static const uint8_t HASH_KEY[crypto_shorthash_KEYBYTES] = "pipit.row.hash.";
 
-enum err sqlite_body_pack(struct sqlite_packer *packer, const ProtobufCBinaryData *body,
-                          struct sqlite_body *out) {
-    if (body->len > SQLITE_BODY_BYTES_MAX) {
+enum err body_pack(struct body_packer *packer, const ProtobufCBinaryData *body,
+                   struct stored_body *out) {
+    if (body->len > BODY_BYTES_MAX) {
         return ERR_TOO_LARGE;
     }
-    *out = (struct sqlite_body){.bytes = body->data, .count = body->len};
-    if (body->len < SQLITE_BODY_COMPRESS_BYTES_MIN) {
+    *out = (struct stored_body){.bytes = body->data, .count = body->len};
+    if (body->len < BODY_COMPRESS_BYTES_MIN) {
         return ERR_OK;
     }
     size_t bound = (size_t)LZ4_compressBound((int)body->len);
@@ -43,19 +43,19 @@ enum err sqlite_body_pack(struct sqlite_packer *packer, const ProtobufCBinaryDat
     int packed = LZ4_compress_default((const char *)body->data, (char *)packer->room,
                                       (int)body->len, (int)bound);
     if (packed > 0 && (size_t)packed < body->len) {
-        *out = (struct sqlite_body){packer->room, (size_t)packed, (uint32_t)body->len};
+        *out = (struct stored_body){packer->room, (size_t)packed, (uint32_t)body->len};
     }
     return ERR_OK;
 }
 
-void sqlite_packer_finish(struct sqlite_packer *packer) {
+void body_packer_finish(struct body_packer *packer) {
     mem_free(packer->room);
-    *packer = (struct sqlite_packer){0};
+    *packer = (struct body_packer){0};
 }
 
-enum err sqlite_body_unpack(const struct sqlite_body *stored, struct arena *arena,
-                            ProtobufCBinaryData *body) {
-    if (stored->raw_bytes > SQLITE_BODY_BYTES_MAX || stored->count > SQLITE_BODY_BYTES_MAX) {
+enum err body_unpack(const struct stored_body *stored, struct arena *arena,
+                     ProtobufCBinaryData *body) {
+    if (stored->raw_bytes > BODY_BYTES_MAX || stored->count > BODY_BYTES_MAX) {
         return ERR_CORRUPT;
     }
     size_t bytes = stored->raw_bytes != 0 ? stored->raw_bytes : stored->count;
@@ -102,8 +102,12 @@ static uint64_t short_hash(const uint8_t *bytes, size_t count) {
     return value;
 }
 
-uint64_t sqlite_body_hash(uint64_t conversation, const Pipit__StoredMessage *message,
-                          const struct sqlite_body *stored) {
+uint64_t body_conversation_key(const char *id) {
+    return short_hash((const uint8_t *)id, strlen(id));
+}
+
+uint64_t body_hash(uint64_t conversation, const Pipit__StoredMessage *message,
+                   const struct stored_body *stored) {
     uint8_t row[FIXED_FIELDS * 8 + TEXTS_MAX * (8 + STORE_ID_BYTES_MAX)];
     const Pipit__Origin *origin = message->origin;
     size_t used = put_u64(row, conversation);
