@@ -25,12 +25,17 @@ struct mongo_store {
     struct store store; /* first: ops */
     struct mongo_db *db;
     uint32_t members_max;
-    char epoch[MONGO_EPOCH_BYTES]; /* read again when the server comes back; see mongo_schema.c */
+    pthread_mutex_t epoch_lock;
+    char epoch[MONGO_EPOCH_BYTES]; /* read again when the server comes back: mongo_store_epoch */
     struct mongo_heads heads;      /* what this process knows to be stored (mongo_heads.c) */
+    _Atomic enum err prepared;     /* what mongo_schema_prepare said last */
 };
 
+/* Waits for the server up to MONGO_OPEN_WAIT_MS, then ERR_UNAVAILABLE. */
 enum err store_mongo_open(const char *uri, const struct store_config *config, struct store **out,
                           struct buf *problem) MUST_CHECK;
+/* The history epoch, copied; NULL: no memory. */
+char *mongo_store_epoch(struct mongo_store *self, struct arena *arena);
 
 static inline struct mongo_store *mongo_store_of(struct store *store) {
     return (struct mongo_store *)store; /* store is the first member */
