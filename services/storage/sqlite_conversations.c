@@ -5,7 +5,7 @@
  * what exists is compared, not overwritten. */
 #include "services/storage/sqlite_members.h"
 
-#include "proto/names.h"
+#include "services/storage/conversation_shape.h"
 
 #define DIRECT PIPIT__CONVERSATION_KIND__CONVERSATION_DIRECT
 
@@ -101,52 +101,6 @@ enum err sqlite_conversation_load(struct store *store, const Pipit__Conversation
     return sqlite_read_end(self, db, error);
 }
 
-/* Creator first, then the others, each once. */
-static enum err collect_users(const Pipit__ConversationCreate *request, struct arena *arena,
-                              char ***users, size_t *count) {
-    char **found = arena_alloc(arena, (request->n_members + 1) * sizeof(*found));
-    if (found == NULL) {
-        return ERR_NO_MEMORY;
-    }
-    size_t used = 0;
-    found[used++] = request->creator;
-    for (size_t i = 0; i < request->n_members; i++) {
-        bool known = false;
-        for (size_t j = 0; j < used && !known; j++) {
-            known = strcmp(found[j], request->members[i]) == 0;
-        }
-        if (!known) {
-            found[used++] = request->members[i];
-        }
-    }
-    *users = found;
-    *count = used;
-    return ERR_OK;
-}
-
-static enum err check_shape(const struct sqlite_store *self,
-                            const Pipit__ConversationCreate *request, char **users, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (!sqlite_id_valid(users[i])) {
-            return ERR_INVALID;
-        }
-    }
-    if (!sqlite_id_valid(request->id) || !sqlite_text_valid(request->title)) {
-        return ERR_INVALID;
-    }
-    if (request->kind != DIRECT) {
-        if (names_is_direct(request->id, strlen(request->id))) {
-            return ERR_INVALID;
-        }
-        return count > self->members_max ? ERR_FULL : ERR_OK;
-    }
-    char derived[LIMIT_CONVERSATION_ID_BYTES + 1];
-    if (count > 2 || names_direct_conversation(users[0], users[count - 1], derived) != ERR_OK) {
-        return ERR_INVALID;
-    }
-    return strcmp(derived, request->id) == 0 ? ERR_OK : ERR_INVALID;
-}
-
 /* ERR_OK: there is one, and it is what the request asks for. ERR_NOT_FOUND: none. ERR_EXISTS: also
  * for a creator who is no longer in the group, since the answer would show it (I4). */
 static enum err compare_existing(struct sqlite_db *db, const Pipit__ConversationCreate *request) {
@@ -200,16 +154,12 @@ static enum err insert(struct sqlite_db *db, const Pipit__ConversationCreate *re
 static enum err create(struct sqlite_store *self, const Pipit__ConversationCreate *request,
                        struct arena *arena, Pipit__ConversationReply *reply,
                        Pipit__MembersChanged **changed) {
-    char **users = NULL;
-    size_t count = 0;
+    struct conversation_shape shape;
     struct sqlite_db *db = &self->writer;
-    enum err error = collect_users(request, arena, &users, &count);
-    if (error == ERR_OK) {
-        error = check_shape(self, request, users, count);
-    }
-    if (error == ERR_OK && request->kind == DIRECT && count == 2) {
+    enum err error = conversation_shape_read(request, self->members_max, arena, &shape);
+    if (error == ERR_OK && request->kind == DIRECT && shape.count == 2) {
         bool blocked = false;
-        error = sqlite_blocked_between(db, users[0], users[1], &blocked);
+        error = sqlite_blocked_between(db, shape.users[0], shape.users[1], &blocked);
         if (error == ERR_OK && blocked) {
             return ERR_BLOCKED;
         }
@@ -219,7 +169,7 @@ static enum err create(struct sqlite_store *self, const Pipit__ConversationCreat
     }
     bool created = error == ERR_NOT_FOUND;
     if (created) {
-        error = insert(db, request, users, count);
+        error = insert(db, request, shape.users, shape.count);
     }
     if (error == ERR_OK) {
         error = sqlite_conversation_read(db, request->id, arena, &reply->conversation);
