@@ -19,6 +19,11 @@
 #include <string.h>
 
 #define MONGO_EPOCH_BYTES 24
+/* Clients of the pool beside the readers': the writer's and the health thread's. */
+#define MONGO_CLIENTS_BESIDE 2u
+/* A start in a cluster: as long as an election takes and a little more. Source: MongoDB's
+ * electionTimeoutMillis 10 s. */
+#define MONGO_OPEN_WAIT_MS 30000u
 #define MONGO_RETRIES_MAX 16 /* of a change that lost a comparison; then ERR_UNAVAILABLE */
 
 struct mongo_store {
@@ -54,8 +59,10 @@ static inline uint32_t mongo_limit(uint32_t asked, uint32_t max) {
 struct mongo_conversation {
     Pipit__Conversation *proto;  /* with all members, former ones too, longest-standing first; head
                                     and cursors are not filled */
+    char *creator;
     uint64_t *member_changed_ms; /* beside proto->members */
     uint64_t changed_ms;         /* title or any membership */
+    uint64_t rev;                /* as read: what mongo_swap.h compares */
 };
 /* ERR_NOT_FOUND. Everything in the arena. */
 enum err mongo_conversation_read(struct mongo_session *session, const char *id, struct arena *arena,
