@@ -526,7 +526,7 @@ enum err bus_endpoint_dial(struct bus_endpoint *endpoint, const char *url) {
 /* --- the bus itself */
 
 enum err bus_create(struct loop *loop, const struct bus_config *config, struct bus **out) {
-    CONTRACT(config->message_bytes_max > 0);
+    CONTRACT(config->message_bytes_max > 0 && bus_hangup_linked);
     struct bus *bus = mem_zalloc(1, sizeof *bus);
     if (bus == NULL) {
         return ERR_NO_MEMORY;

@@ -62,7 +62,7 @@ void bus_server_close(struct bus_server **server);
 /* --- requests, asking side: one peer is one instance */
 struct bus_peer;
 /* status ERR_OK: body borrowed for the call. ERR_TIMEOUT: unknown outcome. ERR_CLOSED: the
- * connection was lost after sending: unknown outcome as well. */
+ * connection was lost: unknown outcome as well; it comes at once, behind on_state's `down`. */
 typedef void (*bus_reply_fn)(enum err status, const uint8_t *body, size_t body_bytes, void *user);
 typedef void (*bus_peer_fn)(struct bus_peer *peer, bool up, void *user);
 /* Dials in the background, for ever. on_state may be NULL, and may close the peer. `contexts` =
@@ -72,6 +72,10 @@ enum err bus_peer_create(struct bus *bus, const char *url, uint32_t contexts, bu
 /* Open calls end with ERR_CLOSED before this returns; no callback afterwards. NULL is accepted. */
 void bus_peer_close(struct bus_peer **peer);
 bool bus_peer_up(const struct bus_peer *peer);
+/* Gives the connection up and dials afresh, because the instance is silent although the kernel sees
+ * nothing wrong: soon on_state says down and open calls end with ERR_CLOSED. A process that is
+ * frozen is not up again before it wakes. No-op when not connected. */
+void bus_peer_redial(struct bus_peer *peer);
 uint32_t bus_peer_outstanding(const struct bus_peer *peer);
 /* Copies bytes and sends. ERR_UNAVAILABLE: not connected; ERR_FULL: all contexts in use;
  * ERR_TOO_LARGE, ERR_NO_MEMORY; nothing was sent then and on_reply will not be called. Otherwise

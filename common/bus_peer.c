@@ -8,10 +8,11 @@
  * with ERR_CLOSED at once.
  *
  * nng notices no dead machine: after two time-outs in a row without a reply the pipe is closed, and
- * the dialer finds out whether somebody is there.
+ * the dialer finds out whether somebody is there; the owner may say so earlier (redial).
  *
- * A closed peer answers its open calls itself; nng's own ends come later and find no one waiting.
- */
+ * Open calls of a peer that was closed or lost its connection are answered here and at once: nng
+ * keeps what it had not sent yet for the next connection, or to the end of the time-out. Its own
+ * ends come later and find no one waiting; until then the context stays busy. */
 #include "common/bus_private.h"
 
 #include "common/contract.h"
@@ -133,15 +134,37 @@ static void run_call(struct bus_op *op) {
     call->reply = NULL;
     call->next_free = peer->free_calls;
     peer->free_calls = call;
-    peer->outstanding--;
     atomic_fetch_sub(&call->endpoint->busy, 1);
-    note_outcome(peer, status);
-    /* May call again, or close the peer. */
-    on_reply(status, reply != NULL ? nng_msg_body(reply) : NULL,
-             reply != NULL ? nng_msg_len(reply) : 0, user);
+    if (on_reply != NULL) { /* else it was ended when the connection was lost */
+        peer->outstanding--;
+        note_outcome(peer, status);
+        /* May call again, or close the peer. */
+        on_reply(status, reply != NULL ? nng_msg_body(reply) : NULL,
+                 reply != NULL ? nng_msg_len(reply) : 0, user);
+    }
     if (reply != NULL) {
         nng_msg_free(reply);
     }
+}
+
+/* Ends the calls that somebody waits for. False when a callback closed the peer. */
+static bool end_calls(struct bus_peer *peer) {
+    struct bus_endpoint *endpoint = peer->endpoint;
+    struct call *calls = CONTAINER_OF(endpoint, struct peer_endpoint, endpoint)->calls;
+    uint64_t generation = endpoint->generation;
+    for (uint32_t i = 0; i < endpoint->contexts; i++) {
+        bus_reply_fn on_reply = calls[i].on_reply;
+        if (on_reply == NULL) {
+            continue;
+        }
+        calls[i].on_reply = NULL;
+        peer->outstanding--;
+        on_reply(ERR_CLOSED, NULL, 0, calls[i].user);
+        if (endpoint->owner != peer || endpoint->generation != generation) {
+            return false;
+        }
+    }
+    return true;
 }
 
 enum err bus_call(struct bus_peer *peer, const void *bytes, size_t count, uint64_t timeout_us,
@@ -197,6 +220,9 @@ static void on_event(struct bus_endpoint *endpoint) {
                 return; /* closed by its owner */
             }
         }
+        if (!end_calls(peer)) {
+            return;
+        }
     }
     if (!peer->up && up) {
         peer->up = true;
@@ -210,6 +236,10 @@ static void on_event(struct bus_endpoint *endpoint) {
 
 bool bus_peer_up(const struct bus_peer *peer) {
     return peer->up;
+}
+
+void bus_peer_redial(struct bus_peer *peer) {
+    bus_endpoint_drop_pipe(peer->endpoint);
 }
 
 uint32_t bus_peer_outstanding(const struct bus_peer *peer) {
@@ -305,16 +335,8 @@ void bus_peer_close(struct bus_peer **peer) {
         return;
     }
     *peer = NULL;
-    struct bus_endpoint *endpoint = gone->endpoint;
-    struct peer_endpoint *whole = CONTAINER_OF(endpoint, struct peer_endpoint, endpoint);
     gone->up = false; /* a callback below that calls again gets ERR_UNAVAILABLE */
-    for (uint32_t i = 0; i < endpoint->contexts; i++) {
-        bus_reply_fn on_reply = whole->calls[i].on_reply;
-        if (on_reply != NULL) {
-            whole->calls[i].on_reply = NULL;
-            on_reply(ERR_CLOSED, NULL, 0, whole->calls[i].user);
-        }
-    }
-    bus_endpoint_retire(endpoint);
+    CONTRACT(end_calls(gone));
+    bus_endpoint_retire(gone->endpoint);
     mem_free(gone);
 }

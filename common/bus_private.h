@@ -76,6 +76,9 @@ struct bus_endpoint {
 
 enum err bus_err_from_nng(int code);
 
+/* bus_hangup.c is part of the program; always true. */
+extern const bool bus_hangup_linked;
+
 /* Leaves both untouched (NULL) when the configuration has no files. Errors as bus_create. On an
  * error one of them may be set: the caller frees what is not NULL. */
 enum err bus_tls_load(const struct bus_config *config, nng_tls_config **server,

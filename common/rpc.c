@@ -7,6 +7,11 @@
  * has to agree on a table. The hash has a constant key for that reason (SipHash-2-4 of libsodium on
  * the address, then on seed and key's hash); map_hash is random per process and of no use here.
  *
+ * A frozen process keeps its connections, so what tells it from a slow one is the heartbeat that
+ * every service publishes: when a stream that was heard since the connection came up falls silent,
+ * the connection is given up. One that was never heard has no voice in this, so a publication that
+ * cannot be received does not cost the calls.
+ *
  * A worker thread's call travels to the loop and waits for it. The loop answers every one: calls
  * have a time-out, waiting has a deadline, and rpc_destroy ends the rest; so the waiting thread
  * needs no time-out of its own and its stack may hold everything. */
@@ -14,6 +19,7 @@
 
 #include "common/contract.h"
 #include "common/mem.h"
+#include "common/stream.h"
 
 #include <pthread.h>
 #include <sodium.h>
@@ -29,6 +35,7 @@ _Static_assert(crypto_shorthash_BYTES == 8, "weights are 8 bytes");
 struct instance {
     struct rpc_peer peer; /* first: rpc_peers() hands these out */
     struct rpc *rpc;
+    struct stream_subscriber *watch; /* NULL without config.watch */
     uint8_t seed[crypto_shorthash_BYTES];
     char address[BUS_URL_BYTES];
 };
@@ -85,17 +92,22 @@ enum err rpc_call_peer(struct rpc *rpc, struct rpc_peer *peer, const void *bytes
 
 _Static_assert(DISCOVERY_ADDRESSES_MAX <= 64, "rpc_call keeps a bit for each instance");
 
+/* Whoever has the least of it is called. */
+static uint64_t burden(const struct rpc_peer *peer) {
+    return bus_peer_outstanding(peer->peer) + (peer->leaving ? UINT64_C(1) << 32 : 0);
+}
+
 enum err rpc_call(struct rpc *rpc, const void *bytes, size_t count, bus_reply_fn on_reply,
                   void *user) {
     uint64_t tried = 0;
     for (;;) {
         size_t best = SIZE_MAX;
-        uint32_t fewest = UINT32_MAX;
+        uint64_t fewest = UINT64_MAX;
         for (size_t i = 0; i < rpc->peer_count; i++) {
             const struct rpc_peer *peer = rpc->peers[i];
-            if (peer->up && (tried >> i & 1u) == 0 && bus_peer_outstanding(peer->peer) < fewest) {
+            if (peer->up && (tried >> i & 1u) == 0 && burden(peer) < fewest) {
                 best = i;
-                fewest = bus_peer_outstanding(peer->peer);
+                fewest = burden(peer);
             }
         }
         if (best == SIZE_MAX) {
@@ -125,7 +137,7 @@ struct rpc_peer *rpc_owner(struct rpc *rpc, const void *key, size_t key_bytes) {
     hash_fixed(key, key_bytes, input + crypto_shorthash_BYTES);
     for (size_t i = 0; i < rpc->peer_count; i++) {
         struct rpc_peer *peer = rpc->peers[i];
-        if (!peer->up) {
+        if (!peer->up || peer->leaving) {
             continue;
         }
         memcpy(input, instance_of(peer)->seed, crypto_shorthash_BYTES);
@@ -253,6 +265,7 @@ static void on_peer_state(struct bus_peer *bus_peer, bool up, void *user) {
     if (up) {
         atomic_fetch_add(&rpc->up_count, 1);
     } else {
+        instance->peer.leaving = false;
         atomic_fetch_sub(&rpc->up_count, 1);
     }
     if (rpc->config.on_peer_state != NULL) {
@@ -260,6 +273,35 @@ static void on_peer_state(struct bus_peer *bus_peer, bool up, void *user) {
     }
     if (up) {
         try_waiting(rpc);
+    }
+}
+
+void rpc_peer_silent(struct rpc *rpc, struct rpc_peer *peer) {
+    (void)rpc; /* alike for all that concerns an instance */
+    if (peer->up) {
+        bus_peer_redial(peer->peer);
+    }
+}
+
+static void on_beat(const uint8_t *payload, size_t bytes, void *user) {
+    (void)payload, (void)bytes, (void)user; /* whatever it says, it is a sign of life */
+}
+
+static void on_watch(enum stream_trouble trouble, uint64_t boot_id, void *user) {
+    struct instance *instance = user;
+    if (trouble == STREAM_SILENT && boot_id != 0) {
+        rpc_peer_silent(instance->rpc, &instance->peer);
+    }
+}
+
+/* Without it (no memory) time-outs tell, later. */
+static void watch_instance(struct instance *instance) {
+    char url[BUS_URL_BYTES];
+    if (instance->rpc->config.watch &&
+        bus_url_derive(instance->address, BUS_URL_PUB, url) == ERR_OK) {
+        err_ignore(stream_subscriber_create(instance->rpc->loop, instance->rpc->bus, url,
+                                            STREAM_TOPIC_ALL, on_beat, on_watch, instance,
+                                            &instance->watch));
     }
 }
 
@@ -307,6 +349,7 @@ static void remove_instance(struct instance *instance) {
     if (was_up) {
         atomic_fetch_sub(&rpc->up_count, 1);
     }
+    stream_subscriber_destroy(&instance->watch);
     bus_peer_close(&instance->peer.peer);
     if (rpc->config.on_peer_removed != NULL) {
         rpc->config.on_peer_removed(&instance->peer, rpc->config.user);
@@ -341,6 +384,7 @@ static void on_addresses(const char *const *addresses, size_t count, void *user)
     }
     for (size_t i = 0; i < fresh_count; i++) {
         connect_instance(fresh[i]);
+        watch_instance(fresh[i]);
         if (rpc->config.on_peer_added != NULL) {
             rpc->config.on_peer_added(&fresh[i]->peer, rpc->config.user);
         }

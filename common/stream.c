@@ -1,8 +1,8 @@
 /* stream: publications whose loss is noticed. nng drops silently when a subscriber is slow and when
  * a connection breaks, so each topic's messages carry a number, and a heartbeat repeats the last
- * one each second: a subscriber compares each frame with the number it expects and tells its owner
- * of the difference before it delivers. Whatever is told is repaired by asking (REQ); nothing is
- * sent again here.
+ * one twice a second: a subscriber compares each frame with the number it expects and tells its
+ * owner of the difference before it delivers. Whatever is told is repaired by asking (REQ); nothing
+ * is sent again here.
  *
  * The numbers live in the publisher's memory; boot_id tells one publisher's life from the next. A
  * number that is not the successor is a gap in either direction, so a publisher that went wrong is
@@ -21,6 +21,7 @@
 
 #define FRAME_HEAD_BYTES 24u
 #define TOPIC_BYTES 8u
+#define OWN_DELAY_US 500000u /* a timer that is later shows that this process did not run */
 
 struct topic {
     struct map_node node;
@@ -240,7 +241,12 @@ static void on_frame(const uint8_t *bytes, size_t count, void *user) {
 
 static void on_watch(struct loop_timer *timer) {
     struct stream_subscriber *subscriber = CONTAINER_OF(timer, struct stream_subscriber, watch);
-    uint64_t quiet_us = loop_now_us(subscriber->loop) - subscriber->heard_us;
+    uint64_t now_us = loop_now_us(subscriber->loop);
+    if (now_us - timer->due_us > OWN_DELAY_US) { /* what was sent meanwhile waits to be read */
+        loop_timer_start(subscriber->loop, timer, STREAM_SILENCE_US, on_watch);
+        return;
+    }
+    uint64_t quiet_us = now_us - subscriber->heard_us;
     if (quiet_us < STREAM_SILENCE_US) {
         loop_timer_start(subscriber->loop, timer, STREAM_SILENCE_US - quiet_us, on_watch);
         return;

@@ -1,7 +1,7 @@
 /* stream: numbered publications that notice loss. A publisher numbers each topic's messages
- * (boot_id, topic, stream_seq) and sends a heartbeat with the last number each second; a subscriber
- * reports a gap, a new boot id or silence once, keeps delivering what arrives, and its owner
- * repairs by asking (REQ). One module serves deliveries, membership changes and revocations.
+ * (boot_id, topic, stream_seq) and sends a heartbeat with the last number twice a second; a
+ * subscriber reports a gap, a new boot id or silence once, keeps delivering what arrives, and its
+ * owner repairs by asking (REQ). One module serves deliveries, membership changes and revocations.
  *
  * Frame, big-endian: topic u64 | boot_id u64 | stream_seq u64 | payload. A heartbeat has no payload
  * and carries the topic's last stream_seq. Topic 0 is for everybody. */
@@ -11,8 +11,10 @@
 #include "common/bus.h"
 
 #define STREAM_TOPIC_ALL 0u
-#define STREAM_HEARTBEAT_US 1000000u
-#define STREAM_SILENCE_US 3000000u /* three missed heartbeats */
+#define STREAM_HEARTBEAT_US 500000u
+/* Three missed heartbeats: a frozen instance is noticed in time for the service to be back within 3
+ * s (invariant I7); a loop that is busy for longer is as good as frozen. */
+#define STREAM_SILENCE_US 1500000u
 
 struct stream_publisher;
 /* topics_max bounds the topics known at once, beside topic 0. Listens on url. boot_id is random per
@@ -38,8 +40,9 @@ typedef void (*stream_message_fn)(const uint8_t *payload, size_t bytes, void *us
 /* Called before the first message after the trouble, or as soon as a heartbeat shows it. The first
  * contact with a publisher counts as STREAM_NEW_BOOT too: whatever came before it is unknown.
  * STREAM_SILENT is reported once per silence (also when nobody was ever heard; boot_id is 0 then)
- * and the connection is dialled afresh every 3 s while it lasts; what was lost meanwhile is a gap
- * of its own afterwards. Both callbacks may destroy the subscriber. */
+ * and the connection is dialled afresh while it lasts; what was lost meanwhile is a gap of its own
+ * afterwards. A subscriber that was frozen itself gives the publisher the whole time again. Both
+ * callbacks may destroy the subscriber. */
 typedef void (*stream_trouble_fn)(enum stream_trouble trouble, uint64_t boot_id, void *user);
 /* Subscribes to topic (and to nothing else; 0 = the broadcast topic). */
 enum err stream_subscriber_create(struct loop *loop, struct bus *bus, const char *url,
@@ -47,7 +50,7 @@ enum err stream_subscriber_create(struct loop *loop, struct bus *bus, const char
                                   stream_trouble_fn on_trouble, void *user,
                                   struct stream_subscriber **out) MUST_CHECK;
 void stream_subscriber_destroy(struct stream_subscriber **subscriber);
-/* Heard within the last 3 s. */
+/* Heard within the last STREAM_SILENCE_US. */
 bool stream_subscriber_live(const struct stream_subscriber *subscriber);
 
 #endif

@@ -151,6 +151,16 @@ bool support_ended_well(pid_t child) {
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+void support_freeze(pid_t child) {
+    int status;
+    CONTRACT(kill(child, SIGSTOP) == 0);
+    CONTRACT(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+}
+
+void support_thaw(pid_t child) {
+    CONTRACT(kill(child, SIGCONT) == 0);
+}
+
 void support_kill(pid_t child, int signal_number) {
     CONTRACT(kill(child, signal_number) == 0);
     CONTRACT(waitpid(child, NULL, 0) == child);

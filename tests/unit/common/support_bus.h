@@ -29,6 +29,9 @@ pid_t support_spawn(const char *const *arguments);
 void support_child_ready(void);
 /* waitpid(2): true when the child ended by itself with status 0. */
 bool support_ended_well(pid_t child);
+/* SIGSTOP, and waits until all its threads have stopped; SIGCONT. */
+void support_freeze(pid_t child);
+void support_thaw(pid_t child);
 /* kill(2) and waitpid(2). */
 void support_kill(pid_t child, int signal_number);
 

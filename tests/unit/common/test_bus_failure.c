@@ -10,11 +10,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* --- death and silence */
@@ -77,13 +81,12 @@ static void a_killed_server_ends_its_calls_once(void **state) {
         struct client client;
         connect_client(&client, bus, urls[i], CONTEXTS);
         for (unsigned j = 0; j < CONTEXTS; j++) {
-            call(&client, "x", 1, 1000000); /* what is not yet sent waits for another server */
+            call(&client, "x", 1, TIMEOUT_US);
         }
         support_kill(server, SIGKILL);
         assert_true(support_turn_until_count(loop, &client.ended, CONTEXTS));
         assert_true(support_turn_until_count(loop, &client.downs, 1));
-        assert_int_equal(client.closed + client.timeout, CONTEXTS);
-        assert_true(client.closed > 0); /* what was sent ends at once */
+        assert_int_equal(client.closed, CONTEXTS); /* sent or not, at once */
         assert_int_equal(bus_call(client.peer, "x", 1, TIMEOUT_US, on_reply, &client),
                          ERR_UNAVAILABLE);
         server = spawn_server(urls[i], "echo"); /* the same address lives again */
@@ -91,6 +94,88 @@ static void a_killed_server_ends_its_calls_once(void **state) {
         call(&client, "x", 1, TIMEOUT_US);
         assert_true(support_turn_until_count(loop, &client.ok, 1));
         assert_int_equal(client.ended, CONTEXTS + 1); /* no call ended twice */
+        bus_peer_close(&client.peer);
+        support_kill(server, SIGKILL);
+    }
+}
+
+/* A connection that the kernel accepts for the server. */
+static int dial_raw(const char *url) {
+    bool tcp = strncmp(url, "tcp://", 6) == 0;
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    struct sockaddr_in remote = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(tcp ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    if (tcp) {
+        remote.sin_port = htons((uint16_t)strtoul(strrchr(url, ':') + 1, NULL, 10));
+        assert_int_equal(connect(fd, (struct sockaddr *)&remote, sizeof remote), 0);
+    } else {
+        assert_true(strlen(url + 6) < sizeof local.sun_path);
+        memcpy(local.sun_path, url + 6, strlen(url + 6));
+        assert_int_equal(connect(fd, (struct sockaddr *)&local, sizeof local), 0);
+    }
+    return fd;
+}
+
+/* nng#1518, see bus_hangup.c. */
+static void clients_may_give_up_on_a_frozen_server(void **state) {
+    (void)state;
+    for (int tcp = 0; tcp < 2; tcp++) {
+        char url[BUS_URL_BYTES];
+        (tcp ? tcp_url : ipc_url)(url);
+        pid_t server = spawn_server(url, "echo");
+        struct client client;
+        connect_client(&client, bus, url, 4);
+        support_freeze(server);
+        for (int i = 0; i < 4; i++) {
+            int fd = dial_raw(url);
+            if (i % 2 != 0) { /* killed: a reset, not an end */
+                struct linger now = {.l_onoff = 1};
+                assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+            }
+            close(fd);
+        }
+        support_thaw(server);
+        call_once(&client); /* it was accepted before */
+        struct client late;
+        connect_client(&late, bus, url, 4);
+        call(&late, "x", 1, 2000000);
+        assert_true(support_turn_until_count(loop, &late.ended, 1));
+        assert_int_equal(late.ok, 1);
+        bus_peer_close(&client.peer);
+        bus_peer_close(&late.peer);
+        support_kill(server, SIGKILL);
+    }
+}
+
+static void a_frozen_server_may_be_given_up(void **state) {
+    (void)state;
+    for (int tcp = 0; tcp < 2; tcp++) {
+        char url[BUS_URL_BYTES];
+        (tcp ? tcp_url : ipc_url)(url);
+        pid_t server = spawn_server(url, "echo");
+        struct client client;
+        connect_client(&client, bus, url, 4);
+        bus_peer_redial(client.peer); /* of a healthy one: down, and up again */
+        assert_true(support_turn_until_count(loop, &client.ups, 2));
+        assert_int_equal(client.downs, 1);
+        support_freeze(server);
+        for (unsigned i = 0; i < 4; i++) {
+            call(&client, "x", 1, TIMEOUT_US);
+        }
+        bus_peer_redial(client.peer);
+        bus_peer_redial(client.peer); /* is gone already */
+        uint64_t begin_us = clock_mono_us();
+        assert_true(support_turn_until_count(loop, &client.closed, 4));
+        assert_true(clock_mono_us() - begin_us < TIMEOUT_US / 2);
+        assert_int_equal(client.downs, 2);
+        assert_int_equal(bus_peer_outstanding(client.peer), 0);
+        support_turn_for(loop, 200000);
+        assert_int_equal(client.ups, 2); /* the kernel accepts, but nobody is there */
+        support_thaw(server);
+        assert_true(support_turn_until_count(loop, &client.ups, 3));
+        call_once(&client);
+        assert_int_equal(client.ended, 5);
         bus_peer_close(&client.peer);
         support_kill(server, SIGKILL);
     }
@@ -336,6 +421,8 @@ int main(int argc, char **argv) {
         BUS_TEST(a_silent_server_times_out_and_is_disconnected),
         BUS_TEST(a_reply_between_time_outs_keeps_the_connection),
         BUS_TEST(a_killed_server_ends_its_calls_once),
+        BUS_TEST(clients_may_give_up_on_a_frozen_server),
+        BUS_TEST(a_frozen_server_may_be_given_up),
         BUS_TEST(a_server_may_be_closed_and_created_again),
         BUS_TEST(an_oversize_message_closes_the_connection),
         BUS_TEST(closing_a_peer_ends_its_calls_first),

@@ -257,6 +257,24 @@ static void silence_is_told_once_and_dialled_afresh(void **state) {
     end_raw(&listener);
 }
 
+/* What was published meanwhile waits in the socket: nobody may be called silent before it is read.
+ */
+static void a_subscriber_that_slept_gives_time(void **state) {
+    (void)state;
+    struct listener listener;
+    begin_raw(&listener);
+    clock_fake_advance_us(10 * STREAM_SILENCE_US); /* this process was frozen */
+    support_turn_for(loop, 2000);
+    assert_int_equal(listener.silences, 0);
+    assert_false(stream_subscriber_live(listener.subscriber)); /* yet nothing here is fresh */
+    clock_fake_advance_us(STREAM_SILENCE_US - 1);
+    support_turn_for(loop, 2000);
+    assert_int_equal(listener.silences, 0);
+    clock_fake_advance_us(1);
+    assert_true(support_turn_until_count(loop, &listener.silences, 1));
+    end_raw(&listener);
+}
+
 static void a_publisher_never_heard_is_silent_too(void **state) {
     (void)state;
     struct listener listener;
@@ -475,6 +493,7 @@ int main(void) {
         STREAM_TEST(each_trouble_is_told_once_and_first),
         STREAM_TEST(foreign_frames_are_ignored),
         STREAM_TEST(silence_is_told_once_and_dialled_afresh),
+        STREAM_TEST(a_subscriber_that_slept_gives_time),
         STREAM_TEST(a_publisher_never_heard_is_silent_too),
         STREAM_TEST(heartbeats_reach_all_topics),
         STREAM_TEST(callbacks_may_destroy_the_subscriber),
