@@ -19,6 +19,8 @@ declare -A count=([storage]=${STORAGES:-1} [routing]=${ROUTINGS:-1} [auth]=${AUT
 . scripts/lib/instances.sh
 # shellcheck source=scripts/lib/ports.sh
 . scripts/lib/ports.sh
+# shellcheck source=scripts/lib/ferretdb.sh
+. scripts/lib/ferretdb.sh
 # shellcheck source=scripts/lib/welcome.sh
 . scripts/lib/welcome.sh
 
@@ -74,18 +76,6 @@ plan_instances() {
     done
 }
 
-# uri_of_socket PATH: a host of a mongodb:// address, every byte that needs it escaped.
-uri_of_socket() {
-    local text=$1 i letter
-    for ((i = 0; i < ${#text}; i++)); do
-        letter=${text:i:1}
-        case $letter in
-        [A-Za-z0-9._-]) printf '%s' "$letter" ;;
-        *) printf '%s' "$letter" | od -An -v -tx1 | tr -d '\n' | tr ' ' '%' ;;
-        esac
-    done
-}
-
 prepare_store() {
     case $store in
     sqlite) export PIPIT_STORAGE_STORE="sqlite:$data/storage" ;;
@@ -93,7 +83,7 @@ prepare_store() {
         ferretdb=$(scripts/build-ferretdb.sh) || exit 1
         names=(mongodb "${names[@]}")
         service_of[mongodb]=mongodb number_of[mongodb]=1 ops_of[mongodb]=
-        PIPIT_STORAGE_STORE="mongodb://$(uri_of_socket "$sockets/mongodb.sock")/pipit"
+        PIPIT_STORAGE_STORE="$(uri_of_socket "$sockets/mongodb.sock")/pipit"
         export PIPIT_STORAGE_STORE
         ;;
     *) export PIPIT_STORAGE_STORE="$store" ;;
@@ -133,8 +123,7 @@ program_of() {
     if [ "${service_of[$1]}" = mongodb ]; then
         rm -f "$sockets/mongodb.sock" # of one that was killed
         cd "$data/ferretdb" || exit 1
-        program=("$ferretdb" --handler=sqlite --sqlite-url=file:./ --state-dir=. --telemetry=disable
-            --debug-addr=- --log-level=ERROR --listen-addr= "--listen-unix=$sockets/mongodb.sock")
+        ferretdb_command "$ferretdb" "$sockets/mongodb.sock"
     else
         program=("$build/pipit-${service_of[$1]}")
     fi

@@ -1,116 +1,129 @@
 #!/usr/bin/env bash
 # Runs tests and ends with one line "N passed, N failed".
-# Usage: test.sh all|unit|conformance|integration|fuzz|checks
+# Usage: test.sh all|unit|conformance|integration|checker|chaos|powercut|fuzz|checks
 #   SANITIZE=address|thread  the C programs are built with that sanitizer
-#   FUZZ_SECONDS=20          per fuzz target
+#   FUZZ_SECONDS=10          per fuzz target
+#   FAULTS=60 CUTS=100       injected faults and power cuts; SEED=N repeats a run of either
+#   PIPIT_TEST_MONGODB_URI   a MongoDB to test against, besides FerretDB and instead of it
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 what=${1:-all}
 sanitize=${SANITIZE:-}
 results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
-passed=0 failed=0
+trap 'ferretdb_stop; rm -rf "$results"' EXIT
+trap 'exit 130' INT TERM
 suffix=${sanitize:+-$sanitize}
+# shellcheck source=scripts/lib/results.sh
+. scripts/lib/results.sh
+# shellcheck source=scripts/lib/ferretdb.sh
+. scripts/lib/ferretdb.sh
 
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS=halt_on_error=0:exitcode=99:suppressions=$PWD/tests/tsan.supp
 export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp
 
-headline() {
-    printf '\n== %s (%s)\n' "$1" "$(date +%T)"
-}
-
-# count NAME COMMAND...: one test that is a command's exit status.
-count() {
-    local name=$1
-    shift
-    if "$@" >"$results/out" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok    $name"
-    else
-        failed=$((failed + 1))
-        tail -n 60 "$results/out"
-        echo "FAIL  $name"
-    fi
-}
-
-# count_junit FILE: adds a JUnit report's test cases.
-count_junit() {
-    local totals
-    totals=$(python3 - "$1" <<'PY'
-import sys, xml.etree.ElementTree as tree
-good = bad = 0
-for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
-    wrong = case.find("failure") is not None or case.find("error") is not None
-    wrong = wrong or case.get("status") == "fail"
-    skipped = case.find("skipped") is not None
-    bad += wrong or skipped  # a skipped test proves nothing: it counts as failed
-    good += not (wrong or skipped)
-print(good, bad)
-PY
-    ) || totals="0 1"
-    passed=$((passed + ${totals% *}))
-    failed=$((failed + ${totals#* }))
-}
-
-built() { # built CC SANITIZE: builds into its own folder, prints nothing else than failures
+built() { # built CC SANITIZE [FUZZ]: builds into its own folder, named by build; shows failures
     local compiler=$1 kind=$2
     build=build-test-${compiler}${kind:+-$kind}
     if BUILD=$build CC=$compiler SANITIZE=$kind FUZZ=${3:-OFF} scripts/build.sh; then
         return 0
     fi
-    failed=$((failed + 1))
-    echo "FAIL  build with $compiler ${kind:+and $kind sanitizer}"
+    verdict "build with $compiler ${kind:+and $kind sanitizer}" 1
     return 1
-}
-
-run_ctest() { # run_ctest BUILD EXPRESSION
-    local report=$PWD/$1/ctest.xml
-    rm -f "$report"
-    ctest --test-dir "$1" --output-on-failure -j 2 -R "$2" --output-junit "$report" \
-        >"$results/ctest" 2>&1 ||
-        grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .*Passed)' "$results/ctest" | tail -n 150
-    grep -E '% tests passed|No tests' "$results/ctest" || true
-    count_junit "$report"
 }
 
 run_unit() {
     headline "unit tests, gcc${suffix}"
-    built gcc "$sanitize" && run_ctest "$build" '^(common|proto|auth|connection|routing|storage)_'
+    built gcc "$sanitize" && count_ctest "$build" '^(common|proto|auth|connection|routing|storage)_'
     if [ -z "$sanitize" ]; then
         headline "unit and conformance tests, clang"
-        built clang-19 "" && run_ctest "$build" '.'
+        built clang-19 "" && count_ctest "$build" '.'
     fi
+}
+
+# conformance_on NAME URL: every conformance program against the server; %s in the URL stands for
+# a fresh database per test.
+conformance_on() {
+    local program found=
+    for program in "$build"/tests/conformance_*; do
+        [ -x "$program" ] || continue
+        found=yes
+        count "$(basename "$program") on $1" env PIPIT_TEST_STORE="$2" timeout 900 "$program"
+    done
+    [ -n "$found" ] || verdict "conformance programs for $1" 1
 }
 
 run_conformance() {
     headline "storage conformance, gcc${suffix}"
-    built gcc "$sanitize" && run_ctest "$build" '^conformance_'
+    built gcc "$sanitize" || return
+    count_ctest "$build" '^conformance_'
+    if ferretdb_start "$results/ferretdb"; then
+        conformance_on FerretDB "$ferretdb_uri/%s"
+        ferretdb_stop
+    else
+        verdict "FerretDB for the conformance tests" 1
+    fi
+    if [ -n "${PIPIT_TEST_MONGODB_URI:-}" ]; then
+        conformance_on "the given MongoDB" "$(cd tests/integration && /usr/bin/python3 -c \
+            'import sys, ferretdb; print(ferretdb.with_database(sys.argv[1], "%s"))' \
+            "$PIPIT_TEST_MONGODB_URI")"
+    fi
 }
 
 run_integration() {
     headline "behaviour over real processes${suffix}"
+    built gcc "$sanitize" && count_pytest tests/integration
+}
+
+run_checker() {
+    headline "the checker of histories"
+    built gcc "$sanitize" && count_pytest tests/checker
+}
+
+run_chaos() {
+    headline "${FAULTS:-60} faults on running processes${suffix}"
     built gcc "$sanitize" || return
-    PIPIT_BUILD=$PWD/$build /usr/bin/python3 -m pytest -q -x --maxfail=10 -p no:cacheprovider \
-        --junit-xml="$results/pytest.xml" tests/integration
-    count_junit "$results/pytest.xml"
+    count_live "fault run" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 tests/chaos/run.py \
+        --faults "${FAULTS:-60}"
+}
+
+run_powercut() {
+    headline "${CUTS:-100} power cuts${suffix}"
+    built gcc "$sanitize" || return
+    count_live "power cuts" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 tests/powercut/run.py \
+        --cuts "${CUTS:-100}" ${SEED:+--seed "$SEED"}
+    count_live "failing calls" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 \
+        tests/powercut/sweep.py ${SEED:+--seed "$SEED"}
+}
+
+# fuzz_one TARGET: its output and exit status go beside each other into the results.
+fuzz_one() {
+    local target=$1 name subject
+    name=$(basename "$target")
+    subject=${name#fuzz_}
+    local arguments=("$results/$name")
+    mkdir -p "$results/$name"
+    [ -d "tests/fuzz/corpus/$subject" ] && arguments+=("tests/fuzz/corpus/$subject")
+    [ -f "tests/fuzz/$subject.dict" ] && arguments+=("-dict=tests/fuzz/$subject.dict")
+    "$target" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=5 -rss_limit_mb=1024 \
+        -artifact_prefix="$results/" "${arguments[@]}" >"$results/$name.out" 2>&1
+    echo $? >"$results/$name.status"
 }
 
 run_fuzz() {
-    headline "fuzzing, ${FUZZ_SECONDS:-10} s a target"
+    headline "fuzzing, ${FUZZ_SECONDS:-10} s a target, two at a time"
     built clang-19 address ON || return
-    local target name
-    for target in "$build"/fuzz/fuzz_*; do
-        [ -x "$target" ] || continue
+    local target name targets=("$build"/fuzz/fuzz_*)
+    for target in "${targets[@]}"; do
+        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+        fuzz_one "$target" &
+    done
+    wait
+    for target in "${targets[@]}"; do
         name=$(basename "$target")
-        local corpus=tests/fuzz/corpus/$name scratch=$results/$name
-        mkdir -p "$scratch"
-        local arguments=("$scratch")
-        [ -d "$corpus" ] && arguments+=("$corpus")
-        [ -f "tests/fuzz/$name.dict" ] && arguments+=("-dict=tests/fuzz/$name.dict")
-        count "fuzz $name" "$target" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=5 \
-            -rss_limit_mb=1024 -artifact_prefix="$results/" "${arguments[@]}"
+        [ "$(cat "$results/$name.status")" = 0 ] || tail -n 60 "$results/$name.out"
+        verdict "fuzz $name" "$(cat "$results/$name.status")"
     done
 }
 
@@ -122,7 +135,7 @@ run_checks() {
     count "size check finds planted violations" scripts/check-sizes.sh --self-test
     count "clang-format" bash -c \
         "git ls-files '*.c' '*.h' | xargs clang-format-19 --dry-run --Werror"
-    count "shellcheck" bash -c "shellcheck scripts/*.sh .ci/run"
+    count "shellcheck" bash -c "shellcheck -x scripts/*.sh scripts/lib/*.sh .ci/run"
     if built gcc ""; then
         count "generated reference pages are current" env BUILD="$build" \
             scripts/generate-docs.sh --check
@@ -135,11 +148,14 @@ all)
     run_unit
     run_conformance
     run_integration
+    run_checker
+    run_chaos
+    run_powercut
     [ -n "$sanitize" ] || run_fuzz
     ;;
-unit | conformance | integration | fuzz | checks) "run_$what" ;;
+unit | conformance | integration | checker | chaos | powercut | fuzz | checks) "run_$what" ;;
 *)
-    echo "usage: $0 all|unit|conformance|integration|fuzz|checks" >&2
+    echo "usage: $0 all|unit|conformance|integration|checker|chaos|powercut|fuzz|checks" >&2
     exit 2
     ;;
 esac
