@@ -11,6 +11,8 @@ import subprocess
 import uuid
 from urllib.parse import quote
 
+import pymongo
+
 from ports import ROOT, SLOW, free_port, wait_until
 
 EXTERNAL_URI = os.environ.get("PIPIT_TEST_MONGODB_URI", "")
@@ -40,6 +42,13 @@ def with_database(uri, database):
     if "@" in hosts and not any(option.lower().startswith("authsource=") for option in options):
         options.append(f"authSource={old or 'admin'}")
     return f"{scheme}://{hosts}/{database}" + ("?" + "&".join(options) if options else "")
+
+
+def drop(uri, database):
+    """Removes a test's database from a server that goes on living."""
+    client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=20000)
+    client.drop_database(database)
+    client.close()
 
 
 class FerretDB:

@@ -282,6 +282,8 @@ class Stack:
             problems += self._end(service)
         if self.mongodb and (problem := self.mongodb.stop()):
             problems.append(problem)
+        if self.database and not self.mongodb:
+            ferretdb.drop(self.store_url(), self.database)
         for log in self.folder.glob("*.log"):
             text = log.read_text(errors="replace")
             found = re.search(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|contract failed)", text)
