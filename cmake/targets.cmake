@@ -83,6 +83,17 @@ function(pipit_add_test name library)
   set_tests_properties(${name} PROPERTIES TIMEOUT 120)
 endfunction()
 
+# tests/wire: a library that makes a service speak another version of the bus (LD_PRELOAD). Without
+# our flags: it goes into programs with and without sanitizers.
+function(pipit_wire_shim)
+  add_library(pipit-wire SHARED ${CMAKE_SOURCE_DIR}/tests/wire/shim.c
+              ${CMAKE_SOURCE_DIR}/tests/unit/proto/support_wire.c)
+  target_include_directories(pipit-wire PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(pipit-wire PRIVATE PkgConfig::PROTOBUF_C Threads::Threads ${CMAKE_DL_LIBS})
+  set_target_properties(pipit-wire PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Werror;-fPIC"
+                        LINK_OPTIONS "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endfunction()
+
 # tests/fuzz/fuzz_x.c becomes the libFuzzer program fuzz_x.
 function(pipit_fuzz_targets)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)

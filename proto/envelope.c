@@ -159,7 +159,7 @@ static enum err expand(const uint8_t *payload, size_t bytes, size_t raw_bytes, s
 
 enum err envelope_unpack(enum message_type type, const uint8_t *bytes, size_t count,
                          struct arena *arena, ProtobufCMessage **message) {
-    if (count < ENVELOPE_BYTES || envelope_type(bytes, count) != type) {
+    if (type == MESSAGE_NONE || envelope_type(bytes, count) != type) {
         return ERR_INVALID;
     }
     size_t raw_bytes = raw_bytes_of(bytes);
@@ -187,4 +187,32 @@ enum err envelope_unpack(enum message_type type, const uint8_t *bytes, size_t co
     }
     *message = unpacked;
     return ERR_OK;
+}
+
+/* What a StatusReply in the place of another answer says. */
+static enum err refusal(const uint8_t *bytes, size_t count, struct arena *arena) {
+    Pipit__StatusReply *status = NULL;
+    enum err error = ENVELOPE_UNPACK(STATUS_REPLY, bytes, count, arena, &status);
+    if (error != ERR_OK) {
+        return error == ERR_NO_MEMORY ? error : ERR_CORRUPT;
+    }
+    switch (status->error) {
+    case ERR_UNSUPPORTED:
+    case ERR_UNAVAILABLE:
+    case ERR_FULL:
+    case ERR_NO_MEMORY:
+    case ERR_INVALID:
+        return (enum err)status->error;
+    default:
+        return ERR_CORRUPT; /* no reason to refuse a request as a whole */
+    }
+}
+
+enum err envelope_unpack_reply(enum message_type type, const uint8_t *bytes, size_t count,
+                               struct arena *arena, ProtobufCMessage **message) {
+    if (type != MESSAGE_STATUS_REPLY && envelope_type(bytes, count) == MESSAGE_STATUS_REPLY) {
+        return refusal(bytes, count, arena);
+    }
+    enum err error = envelope_unpack(type, bytes, count, arena, message);
+    return error == ERR_OK || error == ERR_NO_MEMORY ? error : ERR_CORRUPT;
 }

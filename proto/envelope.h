@@ -36,9 +36,18 @@ enum message_type envelope_type(const uint8_t *bytes, size_t count);
  */
 enum err envelope_unpack(enum message_type type, const uint8_t *bytes, size_t count,
                          struct arena *arena, ProtobufCMessage **message) MUST_CHECK;
-/* Typed form: ENVELOPE_UNPACK(SUBMIT_BATCH, bytes, count, arena, &batch) with Pipit__SubmitBatch *.
+/* The same for an answer. A service that cannot answer in the reply's own type (it does not know
+ * the request, or has no room for it) answers a StatusReply: its error is returned,
+ * ERR_UNSUPPORTED, ERR_UNAVAILABLE, ERR_FULL, ERR_NO_MEMORY or ERR_INVALID, and nothing was done.
+ * ERR_CORRUPT: the answer cannot be read, the outcome is unknown. */
+enum err envelope_unpack_reply(enum message_type type, const uint8_t *bytes, size_t count,
+                               struct arena *arena, ProtobufCMessage **message) MUST_CHECK;
+/* Typed forms: ENVELOPE_UNPACK(SUBMIT_BATCH, bytes, count, arena, &batch) with Pipit__SubmitBatch
+ * *.
  */
 #define ENVELOPE_UNPACK(name, bytes, count, arena, out)                                            \
     envelope_unpack(MESSAGE_##name, (bytes), (count), (arena), (ProtobufCMessage **)(out))
+#define ENVELOPE_UNPACK_REPLY(name, bytes, count, arena, out)                                      \
+    envelope_unpack_reply(MESSAGE_##name, (bytes), (count), (arena), (ProtobufCMessage **)(out))
 
 #endif

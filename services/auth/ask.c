@@ -26,10 +26,10 @@ void ask_finish(struct ask *ask) {
 }
 
 static enum err unpack(struct ask *ask, enum message_type type, ProtobufCMessage **reply) {
-    enum err error =
-        envelope_unpack(type, buf_data(&ask->reply), buf_len(&ask->reply), &ask->arena, reply);
+    enum err error = envelope_unpack_reply(type, buf_data(&ask->reply), buf_len(&ask->reply),
+                                           &ask->arena, reply);
     buf_clear(&ask->reply);
-    return error == ERR_OK || error == ERR_NO_MEMORY ? error : ERR_CORRUPT;
+    return error;
 }
 
 /* Every reply of storage begins with `uint32 error = 1`. */

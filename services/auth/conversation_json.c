@@ -135,7 +135,11 @@ void message_write(struct json_writer *json, const Pipit__StoredMessage *message
         write_reaction(json, &message->body);
     } else if (message->kind != PIPIT__MESSAGE_KIND__MESSAGE_RECALL) {
         json_write_key(json, "body");
-        json_write_raw(json, message->body.data, message->body.len);
+        if (message->body.len > 0) {
+            json_write_raw(json, message->body.data, message->body.len);
+        } else {
+            json_write_raw(json, "{}", 2); /* a row without one is shown, too */
+        }
     }
     if (message->reply_seq != 0) {
         json_write_key_u64(json, "reply", message->reply_seq);

@@ -15,6 +15,10 @@
 #define LIST_LIMIT_DEFAULT 100
 #define MEMBERS_MAX 1000 /* named in one request; storage has its own limit */
 
+static bool whole(const Pipit__ConversationItem *item) {
+    return item->conversation != NULL && item->self != NULL;
+}
+
 void conversations_get_all(struct call *call) {
     const char *since = NULL;
     const char *after = NULL;
@@ -45,7 +49,9 @@ void conversations_get_all(struct call *call) {
     json_write_key(json, "items");
     json_write_open_array(json);
     for (size_t i = 0; i < reply->n_items; i++) {
-        conversation_write_item(json, reply->items[i]);
+        if (whole(reply->items[i])) {
+            conversation_write_item(json, reply->items[i]);
+        }
     }
     json_write_close_array(json);
     if (reply->next[0] != '\0') {
@@ -68,6 +74,8 @@ bool conversation_load_own(struct call *call, const char *id, bool with_last_mes
     enum err error = ASK(&call->ask, CONVERSATIONS_REQUEST, &request, CONVERSATIONS_REPLY, &reply);
     if (error == ERR_OK && reply->n_items == 0) {
         error = ERR_NOT_MEMBER;
+    } else if (error == ERR_OK && !whole(reply->items[0])) {
+        error = ERR_CORRUPT; /* storage promised both parts */
     }
     if (!call_check(call, error)) {
         return false;

@@ -69,7 +69,7 @@ struct question {
 static enum err unpack_snapshot(enum err status, const uint8_t *body, size_t body_bytes,
                                 struct arena *arena, Pipit__RevocationsReply **reply) {
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(REVOCATIONS_REPLY, body, body_bytes, arena, reply);
+        status = ENVELOPE_UNPACK_REPLY(REVOCATIONS_REPLY, body, body_bytes, arena, reply);
     }
     if (status == ERR_OK && (*reply)->error != 0) {
         status = ERR_UNAVAILABLE;

@@ -200,10 +200,16 @@ static void receive_signal(struct hub *hub, const Pipit__Signal *signal) {
         return;
     }
     bool typing = signal->kind == PIPIT__SIGNAL_KIND__SIGNAL_TYPING;
+    if (!typing && signal->kind != PIPIT__SIGNAL_KIND__SIGNAL_PRESENCE) {
+        return; /* of a newer version */
+    }
+    const char *status = signal->status[0] != '\0' ? signal->status
+                         : signal->active          ? "online"
+                                                   : "offline";
     buf_clear(&hub->frame);
     enum err error =
         typing ? frame_encode_typing(&hub->frame, conversation->id, signal->user, signal->active)
-               : frame_encode_presence(&hub->frame, signal->user, signal->status);
+               : frame_encode_presence(&hub->frame, signal->user, status);
     if (error != ERR_OK) {
         metric_add(&hub_metrics.shed[typing ? HUB_SHED_TYPING : HUB_SHED_PRESENCE], 1);
         return;
@@ -219,8 +225,9 @@ static void receive_signal(struct hub *hub, const Pipit__Signal *signal) {
 
 static void receive_kick(struct hub *hub, const Pipit__Kick *kick) {
     struct session *session = session_find(hub, kick->session);
-    if (session != NULL) {
-        session_end(session, reason_from_number(kick->reason));
+    enum reason reason = reason_from_number(kick->reason);
+    if (session != NULL) { /* without a reason: there was only this one at first */
+        session_end(session, reason != REASON_OK ? reason : REASON_SESSION_TAKEN_OVER);
     }
 }
 

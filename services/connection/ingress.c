@@ -115,7 +115,11 @@ static void answer_results(struct flight *flight, const Pipit__SubmitReply *repl
         if (pending == NULL || pending->owner != flight) {
             continue; /* not of this batch: a peer's mistake */
         }
-        struct session_result result = {.reason = reason_from_number(told->reason),
+        enum reason reason = reason_from_number(told->reason);
+        if (reason == REASON_OK && told->seq == 0) {
+            reason = REASON_TIMEOUT; /* stored at no place: whatever it means, it is no ack (I1) */
+        }
+        struct session_result result = {.reason = reason,
                                         .seq = told->seq,
                                         .ts_ms = told->ts_ms,
                                         .conversation = told->conversation,
@@ -139,7 +143,7 @@ static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, vo
     }
     Pipit__SubmitReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(SUBMIT_REPLY, body, body_bytes, hub_arena(hub), &reply);
+        status = ENVELOPE_UNPACK_REPLY(SUBMIT_REPLY, body, body_bytes, hub_arena(hub), &reply);
     }
     hub_marks_returned(hub, &flight->marks, status == ERR_OK);
     if (status == ERR_OK) {

@@ -408,7 +408,8 @@ static void on_update(enum err status, const uint8_t *body, size_t body_bytes, v
     }
     Pipit__InterestReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(INTEREST_REPLY, body, body_bytes, hub_arena(peer->hub), &reply);
+        status =
+            ENVELOPE_UNPACK_REPLY(INTEREST_REPLY, body, body_bytes, hub_arena(peer->hub), &reply);
     }
     if (state->leave_sent) { /* acknowledged or not: it is not said twice */
         state->left = true;

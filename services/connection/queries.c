@@ -27,7 +27,8 @@ static void on_history(struct hub *hub, const struct hub_query *query, enum err 
                        const uint8_t *body, size_t body_bytes) {
     Pipit__HistoryReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(HISTORY_REPLY, body, body_bytes, arena_of(hub, query), &reply);
+        status =
+            ENVELOPE_UNPACK_REPLY(HISTORY_REPLY, body, body_bytes, arena_of(hub, query), &reply);
     }
     status = told(status, reply != NULL ? reply->error : 0);
     query->answer.history(hub, query, status, status == ERR_OK ? reply : NULL);
@@ -37,7 +38,7 @@ static void on_heads(struct hub *hub, const struct hub_query *query, enum err st
                      const uint8_t *body, size_t body_bytes) {
     Pipit__HeadsReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(HEADS_REPLY, body, body_bytes, arena_of(hub, query), &reply);
+        status = ENVELOPE_UNPACK_REPLY(HEADS_REPLY, body, body_bytes, arena_of(hub, query), &reply);
     }
     status = told(status, reply != NULL ? reply->error : 0);
     query->answer.heads(hub, query, status, status == ERR_OK ? reply : NULL);
@@ -47,8 +48,8 @@ static void on_conversations(struct hub *hub, const struct hub_query *query, enu
                              const uint8_t *body, size_t body_bytes) {
     Pipit__ConversationsReply *reply = NULL;
     if (status == ERR_OK) {
-        status =
-            ENVELOPE_UNPACK(CONVERSATIONS_REPLY, body, body_bytes, arena_of(hub, query), &reply);
+        status = ENVELOPE_UNPACK_REPLY(CONVERSATIONS_REPLY, body, body_bytes, arena_of(hub, query),
+                                       &reply);
     }
     status = told(status, reply != NULL ? reply->error : 0);
     query->answer.conversations(hub, query, status, status == ERR_OK ? reply : NULL);
@@ -58,7 +59,8 @@ static void on_remembered(struct hub *hub, const struct hub_query *query, enum e
                           const uint8_t *body, size_t body_bytes) {
     Pipit__CursorsReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(CURSORS_REPLY, body, body_bytes, arena_of(hub, query), &reply);
+        status =
+            ENVELOPE_UNPACK_REPLY(CURSORS_REPLY, body, body_bytes, arena_of(hub, query), &reply);
     }
     query->answer.remembered(hub, query, told(status, reply != NULL ? reply->error : 0));
 }
@@ -67,7 +69,8 @@ static void on_presence(struct hub *hub, const struct hub_query *query, enum err
                         const uint8_t *body, size_t body_bytes) {
     Pipit__PresenceReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(PRESENCE_REPLY, body, body_bytes, arena_of(hub, query), &reply);
+        status =
+            ENVELOPE_UNPACK_REPLY(PRESENCE_REPLY, body, body_bytes, arena_of(hub, query), &reply);
     }
     status = told(status, reply != NULL ? reply->error : 0);
     query->answer.presence(hub, query, status, status == ERR_OK ? reply : NULL);
@@ -131,9 +134,10 @@ enum err hub_query_presence(struct hub *hub, const char *user, const struct hub_
 }
 
 bool hub_event_of(const Pipit__StoredMessage *message, struct frame_event *event) {
-    if (message->id.len != ID_UUID_BYTES || message->seq == 0 || message->seq > LIMIT_SEQ_MAX ||
-        message->conversation[0] == '\0' || message->sender[0] == '\0' ||
-        (unsigned)message->kind > FRAME_EVENT_REACT) {
+    bool shows_body = message->kind != PIPIT__MESSAGE_KIND__MESSAGE_RECALL;
+    if ((shows_body && message->body.len == 0) || message->id.len != ID_UUID_BYTES ||
+        message->seq == 0 || message->seq > LIMIT_SEQ_MAX || message->conversation[0] == '\0' ||
+        message->sender[0] == '\0' || (unsigned)message->kind > FRAME_EVENT_REACT) {
         return false;
     }
     *event = (struct frame_event){

@@ -158,7 +158,8 @@ static void on_snapshot(enum err status, const uint8_t *body, size_t body_bytes,
     }
     Pipit__AuthSnapshotReply *reply = NULL;
     if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK(AUTH_SNAPSHOT_REPLY, body, body_bytes, hub_arena(hub), &reply);
+        status =
+            ENVELOPE_UNPACK_REPLY(AUTH_SNAPSHOT_REPLY, body, body_bytes, hub_arena(hub), &reply);
     }
     if (status == ERR_OK && reply->error != ERR_OK) {
         status = reply->error <= ERR_INTERNAL ? (enum err)reply->error : ERR_INTERNAL;

@@ -30,12 +30,11 @@ enum err storage_reply(struct routing *routing, enum err status, enum message_ty
     if (status != ERR_OK) {
         return status;
     }
-    enum err error = envelope_unpack(type, body, body_bytes, &routing->turn, reply);
+    enum err error = envelope_unpack_reply(type, body, body_bytes, &routing->turn, reply);
     if (error == ERR_NO_MEMORY) {
         routing_limit_hit(LIMIT_HIT_TURN_MEMORY);
-        return error;
     }
-    return error == ERR_OK ? ERR_OK : ERR_CORRUPT;
+    return error;
 }
 
 enum err storage_error(uint32_t number) {

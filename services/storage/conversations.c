@@ -14,9 +14,13 @@ static enum err run_conversation_load(struct store *store, struct call *call) {
 }
 
 static enum err run_conversation_create(struct store *store, struct call *call) {
-    return store->ops->conversation_create(store, (const Pipit__ConversationCreate *)call->request,
-                                           &call->arena, (Pipit__ConversationReply *)call->reply,
-                                           &call->changed);
+    const Pipit__ConversationCreate *request = (const Pipit__ConversationCreate *)call->request;
+    if (request->kind != PIPIT__CONVERSATION_KIND__CONVERSATION_GROUP &&
+        request->kind != PIPIT__CONVERSATION_KIND__CONVERSATION_DIRECT) {
+        return ERR_UNSUPPORTED; /* of a newer version: its rules are not known here */
+    }
+    return store->ops->conversation_create(store, request, &call->arena,
+                                           (Pipit__ConversationReply *)call->reply, &call->changed);
 }
 
 static enum err run_members_change(struct store *store, struct call *call) {
