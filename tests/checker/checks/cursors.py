@@ -134,8 +134,9 @@ class Cursors:
         if message is not None and message.sender == pair.user.name and message.first_sent is not None \
                 and message.first_sent <= t:
             return  # the user's own
-        if pair.member is not None and seq <= pair.member.floor:
-            return  # cursors begin at the joining
+        if pair.member is not None and (seq <= pair.member.floor or (
+                message is not None and (message.first_sent or 0) <= pair.member.add_until)):
+            return  # cursors begin at the joining, and it may have been stored before that
         self.report.violation("H8", (pair.user.name, pair.conversation.id, seq),
                               f"{who} was told at t={t:.3f} (line {line}) that {pair.user.name} has seq {seq} of "
                               f"{pair.conversation.id}, but {why}")

@@ -243,6 +243,7 @@ class Engine:
         name = event.get("subject_device")
         devices = [state.device(subject, name)] if name is not None else list(user.devices.values())
         if action in ("logout", "disable"):
+            user.was_ended = user.was_ended or name is None
             for device in devices:
                 device.was_ended = True
         elif action in ("login", "enable"):
@@ -323,6 +324,7 @@ class Engine:
     def _evidence(self):
         """A history that proves nothing must not pass."""
         options, report = self.options, self.report
+        report.examined["H6"] += self.delivered + self.acked
         if self.problems > UNREADABLE_TOLD:
             report.problems.append(f"{self.problems - UNREADABLE_TOLD} more unreadable lines")
         numbers = {"events": self.events, "faults": self.fault_count, "sends": self.sends, "acked": self.acked,

@@ -118,7 +118,7 @@ class Finals:
                 conversation.lists.append(stream.lists_ended)
         for lines in conversation.lists:
             self._whole(lines, timeline)
-        self._in_no_list(conversation)
+        self._in_no_list(conversation, timeline)
         self._changes(conversation, timeline)
 
     def _whole(self, lines, timeline):
@@ -155,14 +155,18 @@ class Finals:
             known = f"{message.id}, seen at line {message.seen_line}," if message is not None else "of unknown id"
             self.report.violation("H4", (who, conversation.id, seq), f"{conversation.id} seq {seq}, {known} {tail}")
 
-    def _in_no_list(self, conversation):
+    def _in_no_list(self, conversation, timeline):
         """Acknowledged or delivered, and in nobody's list although lists exist that go so far back."""
         if not conversation.lists:
             return
         asked = min(lines.asked for lines in conversation.lists)
         sees_from = min(lines.joined for lines in conversation.lists)
         for message in self.unlisted.get(conversation.id, ()):
-            if message.in_final or (message.seq is not None and message.seq <= sees_from):
+            if message.seq is None:  # no protocol told it: certainly visible when sees_from was stored before
+                visible = timeline.stored_before(message.first_sent or 0.0) >= sees_from
+            else:
+                visible = message.seq > sees_from
+            if not visible:
                 continue
             if message.acked is not None and message.acked < asked:
                 self.report.violation("H1", (message.id, "all"),
@@ -184,7 +188,7 @@ class Finals:
     def _missing_lists(self):
         for user in self.state.users.values():
             for device in user.devices.values():
-                if device.receives and not device.was_ended:
+                if device.receives and not device.may_be_out:
                     self._lists_of(device)
 
     def _lists_of(self, device):

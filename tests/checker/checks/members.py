@@ -125,7 +125,7 @@ class Members:
         if phase == "info":
             pair.unstable = True
         elif action == "add":
-            member.add_ok_at(t, invoked) if phase == "ok" else member.add_failed()
+            member.add_ok_at(t, invoked) if phase == "ok" else member.add_failed(t)
         elif phase == "ok":
             member.remove_ok_at(t, invoked, self.faults.calm(t), self.state.line)
         else:

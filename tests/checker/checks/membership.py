@@ -11,8 +11,8 @@ IN, OUT, UNKNOWN = "in", "out", "unknown"
 
 class Membership:
     __slots__ = ("base", "adds_open", "removes_open", "last_add", "last_remove", "floor", "floor_known", "out_t",
-                 "out_calm", "out_line", "before_floor", "certain", "add_sent", "add_ok", "lowest", "top_at_add",
-                 "changed", "early")
+                 "out_calm", "out_line", "before_floor", "certain", "add_sent", "add_ok", "lowest", "add_until",
+                 "top_at_add", "changed", "early")
 
     def __init__(self):
         self.base = None  # None: nothing was ever said of this user here
@@ -25,7 +25,8 @@ class Membership:
         self.before_floor = 0  # of the membership before
         self.certain = []  # [from t, to t]: certainly in
         self.add_sent = self.add_ok = None  # t of the add that began the current membership
-        self.top_at_add = 0
+        self.add_until = -NEVER  # t until which an add may have been done
+        self.top_at_add = 0  # highest seq that was seen when it was invoked
         self.lowest = None  # (seq, line, t, source): the lowest that was delivered in this membership
         self.changed = False  # a change was ever invoked
         self.early = None  # deliveries before anything was said: [count, lowest seq, line, t, what]
@@ -63,19 +64,26 @@ class Membership:
             self.floor, self.floor_known, self.lowest = top, False, None
             self.add_sent, self.add_ok, self.top_at_add = t, None, top
         self.adds_open += 1
+        self.add_until = NEVER
 
     def add_ok_at(self, t, invoked):
         self.adds_open -= 1
         self.base = UNKNOWN if self.last_remove > invoked else IN
         self.last_add = t
+        self._adds_until(t)
         if self.add_ok is None:
             self.add_ok = t
         if self.base == IN:
             self.out_t = None
             self._certain_from(t)
 
-    def add_failed(self):
+    def _adds_until(self, t):
+        if self.adds_open == 0:
+            self.add_until = t
+
+    def add_failed(self, t):
         self.adds_open -= 1
+        self._adds_until(t)
         if self.adds_open == 0 and self.base in (OUT, None):
             self.floor = self.before_floor
 
@@ -92,6 +100,8 @@ class Membership:
             if self.base != OUT or self.out_t is None:
                 self.out_t, self.out_calm, self.out_line = t, calm, line
             self.base = OUT
+        self.floor_known, self.lowest, self.add_ok = False, None, None  # what comes is another membership
+        self.add_sent = self.add_sent or invoked
         self.last_remove = t
 
     def remove_failed(self, t):

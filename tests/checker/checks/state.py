@@ -45,12 +45,13 @@ class Conversation:
 
 
 class User:
-    __slots__ = ("name", "devices", "disabled")
+    __slots__ = ("name", "devices", "disabled", "was_ended")
 
     def __init__(self, name):
         self.name = name
         self.devices = {}
-        self.disabled = None  # Ban
+        self.disabled = None  # (t, calm, line) of the disabling that was ok
+        self.was_ended = False  # all logins may have been ended at some time
 
 
 class Device:
@@ -59,9 +60,13 @@ class Device:
     def __init__(self, name, user):
         self.name, self.user = name, user
         self.ban = None  # (t, calm, line) of the logout that was ok
-        self.was_ended = False  # a logout or disabling may have been done at some time
+        self.was_ended = False  # its login may have been ended at some time
         self.receives = False  # it got, showed or listed something: it must give final lists
         self.clients = []
+
+    @property
+    def may_be_out(self):
+        return self.was_ended or self.user.was_ended
 
 
 class Client:
@@ -97,7 +102,8 @@ class Stream:
     """What one client got of one conversation. The fields are streams.py's but for the links."""
 
     __slots__ = ("client", "conversation", "pair", "live", "ahead", "missing", "shown_next",
-                 "shown_first", "jumps", "list", "lists_ended", "protocol", "gap_t")
+                 "shown_first", "jumps", "list", "lists_ended", "protocol", "gap_t",
+                 "had_before")
 
     def __init__(self, client, conversation, pair):
         self.client, self.conversation, self.pair = client, conversation, pair
@@ -109,6 +115,7 @@ class Stream:
         self.list = self.lists_ended = None  # finals.FinalList being read; the last that ended
         self.protocol = None
         self.gap_t = -NEVER  # t of the last gap
+        self.had_before = 0  # what had come live before it
 
 
 class State:

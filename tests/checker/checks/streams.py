@@ -23,6 +23,9 @@ class Streams:
         """A live delivery that is not simply the next one."""
         last = stream.live
         if last is None:
+            if seq <= stream.had_before:
+                self.copies += 1  # again what came before the gap
+                return
             stream.live = seq
             self._advance(stream)
         elif seq <= last:
@@ -67,9 +70,11 @@ class Streams:
 
     def _have(self, stream, seq):
         live = stream.live
-        if live is None or seq <= live:
+        if live is None:
+            stream.ahead.add(seq)
+        elif seq <= live:
             return
-        if seq == live + 1:
+        elif seq == live + 1:
             stream.live = seq
             if stream.ahead:
                 self._advance(stream)
@@ -88,6 +93,8 @@ class Streams:
             if not resumed:
                 stream.missing.clear()
                 stream.ahead.clear()
+                if stream.live is not None:
+                    stream.had_before = max(stream.had_before, stream.live)
                 stream.live = None
             stream.gap_t = t
 
@@ -134,7 +141,7 @@ class Streams:
         none is what `strict_live` asks."""
         silent = 0
         for stream, seq, t, line in self.jumped:
-            if self._excused(stream, seq):
+            if self._excused(stream, seq, t):
                 continue
             silent += 1
             if self.strict_live:
@@ -145,8 +152,8 @@ class Streams:
             self.report.notes.append(f"live streams jumped over {silent:,} messages without a gap told before "
                                      f"(violations with --strict-live)")
 
-    def _excused(self, stream, seq):
-        """The client did not have to get this one."""
+    def _excused(self, stream, seq, until):
+        """The client did not have to get this one by `until`."""
         message = stream.conversation.at.get(seq)
         if message is not None:
             if message.sender == stream.pair.user.name and (
@@ -154,24 +161,25 @@ class Streams:
                 return True
             if stream.protocol == "mqtt" and message.kind != "text":
                 return True  # on another topic, which the client need not have subscribed to
-        return not self._member_at(stream, seq)
+        return not self._served(stream, seq, until)
 
-    def _member_at(self, stream, seq):
-        """Certainly a member when seq was stored, and to be served."""
+    def _served(self, stream, seq, until):
+        """Certainly a member from when seq was stored until then, and not blocked or logged out."""
         member, conversation = stream.pair.member, stream.conversation
-        if member is None or stream.client.device.was_ended:
+        if member is None or stream.client.device.may_be_out:
             return False
         earliest, latest = self.timelines.of(conversation).bounds(seq)
-        if conversation.block_seen is not None and latest >= conversation.block_seen:
+        until = max(until, latest)
+        if conversation.block_seen is not None and until >= conversation.block_seen:
             return False
-        return member.was_certain(earliest, latest) and (member.base != "in" or seq > member.floor)
+        return seq > member.floor and member.was_certain(earliest, until)
 
     def _finish_jumps(self, stream):
         for first, last, t, line in stream.jumps:
             last = min(last, stream.conversation.top)
             for seq in range(first, last + 1):
                 message = stream.conversation.at.get(seq)
-                if message is not None and message.kind != "text" or self._excused(stream, seq):
+                if message is not None and message.kind != "text" or self._excused(stream, seq, t):
                     continue
                 self.report.violation("H10", (stream.client.process, stream.conversation.id, seq, "not shown"),
                                       f"{self._who(stream)} showed {stream.conversation.id} seq {last + 1} before "
@@ -180,7 +188,7 @@ class Streams:
 
     def _finish_missing(self, stream):
         for seq, (t, line) in stream.missing.items():
-            if not self._excused(stream, seq):
+            if not self._excused(stream, seq, self.state.t):
                 self.report.violation("H10", (stream.client.process, stream.conversation.id, seq, "hole"),
                                       f"{self._who(stream)}: live jumped over {stream.conversation.id} seq {seq} "
                                       f"(line {line}, t={t:.3f}); no gap was told and no sync brought it")
@@ -197,7 +205,8 @@ class Streams:
             if seq in stream.ahead:
                 continue
             earliest, latest = timeline.bounds(seq)
-            if self.faults.calm_then(latest) > deadline or earliest < stream.gap_t or self._excused(stream, seq):
+            if self.faults.calm_then(latest) > deadline or earliest < stream.gap_t or \
+                    self._excused(stream, seq, ended.asked):
                 continue
             self.report.violation("H10", (stream.client.process, stream.conversation.id, seq, "tail"),
                                   f"{self._who(stream)} was told of no gap, but {stream.conversation.id} seq {seq} "
