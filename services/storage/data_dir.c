@@ -5,8 +5,9 @@
  * two services started by mistake should be told so. flock is bound to the open file, so a crashed
  * process leaves no stale lock. The id inside the file is only for the message.
  *
- * New directory entries are durable only after an fsync of the directory, which SQLite does not do
- * for the database file itself. */
+ * New directory entries are durable only after an fsync of the directory. SQLite does not do that
+ * for the database file itself, and for its log it ignores the error: data_dir_sync_around takes
+ * its place. */
 #include "services/storage/data_dir.h"
 
 #include "common/service.h"
@@ -102,14 +103,30 @@ enum err data_dir_make_file(const char *path, struct buf *problem) {
     return ERR_OK;
 }
 
-enum err data_dir_sync(const char *dir, struct buf *problem) {
+static bool sync_dir(const char *dir) {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        return fail(problem, "open", dir);
+        return false;
     }
     if (fsync(fd) != 0) {
         service_die("fsync of the store's directory failed; check the disk");
     }
     (void)close(fd); /* read-only */
-    return ERR_OK;
+    return true;
+}
+
+enum err data_dir_sync(const char *dir, struct buf *problem) {
+    return sync_dir(dir) ? ERR_OK : fail(problem, "open", dir);
+}
+
+void data_dir_sync_around(const char *path) {
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t count = slash != NULL ? (size_t)(slash - path) : 0;
+    if (count == 0 || count >= sizeof(dir)) {
+        return; /* not one of ours: paths of the store are DIR/name */
+    }
+    memcpy(dir, path, count);
+    dir[count] = '\0';
+    (void)sync_dir(dir);
 }

@@ -13,5 +13,8 @@ enum err data_dir_take(const char *dir, int *lock_fd, struct buf *problem) MUST_
 enum err data_dir_make_file(const char *path, struct buf *problem) MUST_CHECK;
 /* Makes the directory's entries durable. A failed fsync ends the process. */
 enum err data_dir_sync(const char *dir, struct buf *problem) MUST_CHECK;
+/* The same for the directory that the file at `path` is in. One that cannot be opened is left
+ * alone: the entries of the store's files were made durable when it was opened. */
+void data_dir_sync_around(const char *path);
 
 #endif

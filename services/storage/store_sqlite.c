@@ -63,11 +63,26 @@ static void roll_back(struct sqlite_store *self) {
     sqlite_cache_clear(&self->cache);
 }
 
+/* The log is written and synced before its index in shared memory. When the index cannot grow, the
+ * transaction is undone, but until another one has taken its place in the log a crash brings it
+ * back: whoever asked must not be told that nothing was stored. */
+static enum err judge_failed_commit(const struct sqlite_store *self, enum err error) {
+    switch (sqlite3_extended_errcode(self->writer.handle)) {
+    case SQLITE_IOERR_SHMSIZE:
+    case SQLITE_IOERR_SHMMAP:
+    case SQLITE_IOERR_SHMOPEN:
+        return ERR_UNAVAILABLE;
+    default:
+        return error;
+    }
+}
+
 static enum err commit(struct sqlite_store *self) {
     int changes = sqlite3_total_changes(self->writer.handle);
     uint64_t begin_us = clock_mono_us();
     enum err error = sql_run(&self->writer, "COMMIT", SQL_NONE);
     if (error != ERR_OK) {
+        error = judge_failed_commit(self, error);
         roll_back(self);
     } else if (changes != self->committed_changes) {
         self->committed_changes = changes;
@@ -265,6 +280,13 @@ static enum err load_epoch(struct sqlite_store *self, const char *restored_path)
     return error;
 }
 
+/* SQLite falls back to a read-only view when it cannot open its shared index for writing, and keeps
+ * it as long as any connection is open. Better no start than a store that refuses every write. */
+static enum err prove_writable(struct sqlite_store *self) {
+    enum err error = sql_run(&self->writer, "BEGIN IMMEDIATE", SQL_NONE);
+    return error == ERR_OK ? sql_run(&self->writer, "ROLLBACK", SQL_NONE) : error;
+}
+
 static enum err open_files(struct sqlite_store *self, const char *dir, struct buf *problem) {
     char restored_path[PATH_MAX];
     if ((size_t)snprintf(restored_path, sizeof(restored_path), "%s/%s", dir, RESTORED_NAME) >=
@@ -293,6 +315,9 @@ static enum err open_files(struct sqlite_store *self, const char *dir, struct bu
     }
     if (error == ERR_OK) {
         error = load_epoch(self, restored_path);
+    }
+    if (error == ERR_OK) {
+        error = prove_writable(self);
     }
     return error == ERR_OK ? data_dir_sync(dir, problem) : error;
 }
@@ -404,6 +429,24 @@ static enum err create(const char *dir, uint32_t members_max, struct sqlite_stor
     return ERR_OK;
 }
 
+/* In place of SQLite's own way to a directory, which it syncs without looking at the error. The
+ * answer says that there is nothing left to sync. */
+static int sync_directory(const char *path, int *fd) {
+    (void)fd;
+    data_dir_sync_around(path);
+    return SQLITE_CANTOPEN;
+}
+
+static enum err replace_directory_sync(void) {
+    sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
+    if (vfs == NULL || vfs->iVersion < 3 ||
+        vfs->xSetSystemCall(vfs, "openDirectory", (sqlite3_syscall_ptr)sync_directory) !=
+            SQLITE_OK) {
+        return ERR_UNSUPPORTED;
+    }
+    return ERR_OK;
+}
+
 enum err store_sqlite_open(const char *dir, const struct store_config *config, struct store **out,
                            struct buf *problem) {
     struct sqlite_store *self = NULL;
@@ -413,7 +456,10 @@ enum err store_sqlite_open(const char *dir, const struct store_config *config, s
     if (sodium_init() < 0) {
         return ERR_INTERNAL;
     }
-    enum err error = create(dir, config->members_max, &self);
+    enum err error = replace_directory_sync();
+    if (error == ERR_OK) {
+        error = create(dir, config->members_max, &self);
+    }
     if (error != ERR_OK) {
         return error;
     }

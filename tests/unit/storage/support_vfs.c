@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct vfs_fault vfs_sync_fault, vfs_write_fault;
+struct vfs_fault vfs_sync_fault, vfs_write_fault, vfs_index_fault;
 
 struct shim_file {
     sqlite3_file base;
@@ -78,6 +78,9 @@ static int shim_traits(sqlite3_file *file) {
     return real_of(file)->pMethods->xDeviceCharacteristics(real_of(file));
 }
 static int shim_shm_map(sqlite3_file *file, int page, int bytes, int extend, void volatile **at) {
+    if (extend != 0 && page > 0 && due(&vfs_index_fault, VFS_DATABASE)) {
+        return SQLITE_IOERR_SHMSIZE; /* as on a full disk */
+    }
     return real_of(file)->pMethods->xShmMap(real_of(file), page, bytes, extend, at);
 }
 static int shim_shm_lock(sqlite3_file *file, int offset, int count, int flags) {

@@ -1,4 +1,5 @@
-/* support_vfs: SQLite's own file layer with faults: sync and write can be made to fail. */
+/* support_vfs: SQLite's own file layer with faults: sync, write and growth of the log's index can
+ * be made to fail. */
 #ifndef PIPIT_TESTS_UNIT_STORAGE_SUPPORT_VFS_H
 #define PIPIT_TESTS_UNIT_STORAGE_SUPPORT_VFS_H
 
@@ -12,7 +13,7 @@ struct vfs_fault {
     atomic_int calls_left; /* this many calls succeed, then ... */
     atomic_int failures;   /* ... this many fail; 0 = off */
 };
-extern struct vfs_fault vfs_sync_fault, vfs_write_fault;
+extern struct vfs_fault vfs_sync_fault, vfs_write_fault, vfs_index_fault;
 
 /* Makes the faulty layer the default for stores opened from now on. */
 void support_vfs_install(void);
