@@ -13,6 +13,7 @@
 #include "common/conf_value.h"
 #include "common/contract.h"
 #include "common/mem.h"
+#include "common/redact.h"
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -449,7 +450,13 @@ static enum err print_row(const struct conf *conf, size_t index, struct buf *out
         error = buf_append_format(out, "%s[%s]\n", index == 0 ? "" : "\n", row->section);
     }
     if (error == ERR_OK) {
-        error = buf_append_format(out, "%s = %s  # ", row->key, value->text);
+        error = buf_append_format(out, "%s = ", row->key);
+    }
+    if (error == ERR_OK) {
+        error = redact_url(value->text, out); /* connection strings may hold a password */
+    }
+    if (error == ERR_OK) {
+        error = buf_append_text(out, "  # ");
     }
     if (error != ERR_OK) {
         return error;

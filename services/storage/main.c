@@ -1,5 +1,6 @@
 /* main: the storage process. */
 #include "common/log.h"
+#include "common/redact.h"
 #include "services/storage/metrics.h"
 #include "services/storage/storage.h"
 
@@ -14,8 +15,12 @@ static enum err start(struct service *service, struct buf *problem) {
         return error;
     }
     service->state = storage;
+    struct buf store;
+    buf_init(&store, 1024);
+    err_ignore(redact_url(settings.store, &store)); /* a cut text is better than none */
     log_event(LOG_INFO, "listening", F_TEXT("addr", settings.bus_listen),
-              F_TEXT("store", settings.store));
+              F_BYTES("store", (const char *)buf_data(&store), buf_len(&store)));
+    buf_finish(&store);
     return ERR_OK;
 }
 

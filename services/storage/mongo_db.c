@@ -16,6 +16,7 @@
 #include "common/contract.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/redact.h"
 #include "services/storage/mongo_uri.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,14 +171,36 @@ static enum err store_something(struct mongo_db *db, mongoc_client_t *client,
     return mongo_error(&error, &trouble);
 }
 
-static enum err probe(void *user, bool write, char reason[MONGO_HEALTH_REASON_BYTES]) {
+static enum err prepare(struct mongo_db *db, mongoc_client_t *client,
+                        char reason[MONGO_HEALTH_REASON_BYTES]) {
+    if (db->prepare == NULL) {
+        return ERR_OK;
+    }
+    struct mongo_session session = {.db = db, .client = client};
+    struct buf problem;
+    buf_init(&problem, MONGO_HEALTH_REASON_BYTES - 1);
+    enum err error = db->prepare(&session, db->user, &problem);
+    (void)snprintf(reason, MONGO_HEALTH_REASON_BYTES, "%.*s", (int)buf_len(&problem),
+                   buf_len(&problem) > 0 ? (const char *)buf_data(&problem) : "");
+    if (error != ERR_OK && reason[0] == '\0') {
+        (void)snprintf(reason, MONGO_HEALTH_REASON_BYTES, "it cannot be prepared: %s",
+                       err_text(error));
+    }
+    buf_finish(&problem);
+    return error;
+}
+
+static enum err probe(void *user, enum mongo_question question,
+                      char reason[MONGO_HEALTH_REASON_BYTES]) {
     struct mongo_db *db = user;
     mongoc_client_t *client = mongoc_client_pool_pop(db->pool);
     if (client == NULL) {
         (void)snprintf(reason, MONGO_HEALTH_REASON_BYTES, "all clients are busy");
         return ERR_UNAVAILABLE;
     }
-    enum err error = write ? store_something(db, client, reason) : ask(db, client, reason);
+    enum err error = question == MONGO_ASK       ? ask(db, client, reason)
+                     : question == MONGO_PREPARE ? prepare(db, client, reason)
+                                                 : store_something(db, client, reason);
     mongoc_client_pool_push(db->pool, client);
     return error;
 }
@@ -193,10 +216,6 @@ bool mongo_db_wait(struct mongo_db *db, uint64_t timeout_ms, struct buf *problem
 
 enum err mongo_db_health(struct mongo_db *db) {
     return mongo_health_now(&db->health);
-}
-
-uint64_t mongo_db_times_up(struct mongo_db *db) {
-    return mongo_health_times_up(&db->health);
 }
 
 /* --- life */
@@ -224,7 +243,7 @@ static enum err make_pool(struct mongo_db *db, const char *uri, struct buf *prob
     db->pool = mongoc_client_pool_new_with_error(db->uri, &error);
     if (db->pool == NULL) {
         err_ignore(buf_append_text(problem, "store ")); /* a cut line is better than none */
-        err_ignore(mongo_uri_show(uri, problem));
+        err_ignore(redact_url(uri, problem));
         err_ignore(buf_append_format(problem, ": %s", error.message));
         return error.domain == MONGOC_ERROR_STREAM ? ERR_UNAVAILABLE : ERR_INVALID;
     }
@@ -259,6 +278,8 @@ enum err mongo_db_open(const struct mongo_db_config *config, struct mongo_db **o
     if (db == NULL) {
         return ERR_NO_MEMORY;
     }
+    db->prepare = config->prepare;
+    db->user = config->user;
     enum err error = open_pool(db, config, problem);
     if (error == ERR_OK) {
         error = mongo_health_start(&db->health, probe, db);

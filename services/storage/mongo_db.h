@@ -44,11 +44,16 @@ enum mongo_collection {
 const char *mongo_collection_name(enum mongo_collection collection);
 
 struct mongo_db;
+struct mongo_session;
 struct mongo_db_config {
     const char *uri; /* mongodb:// or mongodb+srv://; TLS, SCRAM and replica set by its options;
                         the database is its path, "pipit" when it names none */
     uint32_t clients_max; /* >= 2: sessions at once and one for the health thread; more wait
                              (bounded), then ERR_UNAVAILABLE */
+    /* Each time the server comes (back), before any request is admitted; on the health thread. An
+     * error keeps requests out; it is called again until it succeeds. May be NULL. */
+    enum err (*prepare)(struct mongo_session *session, void *user, struct buf *problem);
+    void *user;
 };
 /* Parses, makes the pool and begins to ask for the server in the background. ERR_INVALID: problem
  * says what is wrong with the URI (its password is never printed). ERR_UNAVAILABLE: a
@@ -61,8 +66,6 @@ void mongo_db_close(struct mongo_db **db);
 bool mongo_db_wait(struct mongo_db *db, uint64_t timeout_ms, struct buf *problem);
 /* ERR_OK; ERR_UNAVAILABLE or ERR_NO_SPACE: writes are refused now. Never blocks. */
 enum err mongo_db_health(struct mongo_db *db) MUST_CHECK;
-/* How often the server came (back): after a change it may hold a restored backup. Never blocks. */
-uint64_t mongo_db_times_up(struct mongo_db *db);
 
 /* Tests only: called on the sending thread for each command before it is sent. Set before
  * mongo_db_open; fn NULL = off. */

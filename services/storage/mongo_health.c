@@ -47,7 +47,6 @@ static void go_up(struct mongo_health *health) {
         log_event(LOG_INFO, "database is back");
     }
     health->state = MONGO_UP;
-    health->times_up++;
     health->reason[0] = '\0';
     (void)pthread_cond_broadcast(&health->changed);
 }
@@ -79,14 +78,15 @@ static void set_writes(struct mongo_health *health, enum err error, const char *
     }
 }
 
-/* wrote: it answered, and then was asked to store something. */
-static void apply(struct mongo_health *health, bool wrote, enum err error, const char *reason) {
-    if (error != ERR_OK && !wrote) {
+/* asked_to_store: it answered, and the error is what became of the write. */
+static void apply(struct mongo_health *health, bool asked_to_store, enum err error,
+                  const char *reason) {
+    if (error != ERR_OK && !asked_to_store) {
         go_down(health, reason);
         return;
     }
     go_up(health);
-    if (wrote) {
+    if (asked_to_store) {
         set_writes(health, error, reason);
     }
 }
@@ -106,16 +106,20 @@ static void *thread_main(void *argument) {
     lock(health);
     while (!health->stopping) {
         char reason[MONGO_HEALTH_REASON_BYTES] = "";
-        bool write = health->writes != ERR_OK;
+        bool prepare = health->state != MONGO_UP;
+        bool store = health->writes != ERR_OK;
         health->ask_now = false;
         unlock(health);
-        enum err error = health->probe(health->user, false, reason);
-        bool wrote = error == ERR_OK && write;
-        if (wrote) {
-            error = health->probe(health->user, true, reason);
+        enum err error = health->probe(health->user, MONGO_ASK, reason);
+        if (error == ERR_OK && prepare) {
+            error = health->probe(health->user, MONGO_PREPARE, reason);
+        }
+        bool asked_to_store = error == ERR_OK && store;
+        if (asked_to_store) {
+            error = health->probe(health->user, MONGO_STORE, reason);
         }
         lock(health);
-        apply(health, wrote, error, reason);
+        apply(health, asked_to_store, error, reason);
         wait_for_turn(health);
     }
     unlock(health);
@@ -202,11 +206,4 @@ enum err mongo_health_now(struct mongo_health *health) {
     enum err error = health->state == MONGO_UP ? health->writes : ERR_UNAVAILABLE;
     unlock(health);
     return error;
-}
-
-uint64_t mongo_health_times_up(struct mongo_health *health) {
-    lock(health);
-    uint64_t times_up = health->times_up;
-    unlock(health);
-    return times_up;
 }

@@ -20,9 +20,14 @@ enum mongo_state {
     MONGO_DOWN
 };
 
-/* One question: ERR_OK or why not, with the reason. `write` asks for a durable write, because the
- * last one failed. Runs on the health thread, blocks. */
-typedef enum err (*mongo_probe_fn)(void *user, bool write, char reason[MONGO_HEALTH_REASON_BYTES]);
+enum mongo_question {
+    MONGO_ASK,     /* does a writable server answer? */
+    MONGO_PREPARE, /* it does now, and did not before: make it ready for requests */
+    MONGO_STORE    /* the last write failed: store something, durably */
+};
+/* ERR_OK or why not, with the reason. Runs on the health thread, blocks. */
+typedef enum err (*mongo_probe_fn)(void *user, enum mongo_question question,
+                                   char reason[MONGO_HEALTH_REASON_BYTES]);
 
 struct mongo_health {
     pthread_mutex_t lock;
@@ -33,7 +38,6 @@ struct mongo_health {
     void *user;
     enum mongo_state state;
     enum err writes; /* ERR_OK, or why the last write failed while the server answers */
-    uint64_t times_up;
     char reason[MONGO_HEALTH_REASON_BYTES];
 };
 
@@ -51,7 +55,5 @@ void mongo_health_report(struct mongo_health *health, enum mongo_trouble trouble
                          const char *reason);
 /* ERR_OK; ERR_UNAVAILABLE, ERR_NO_SPACE: writes are refused. Does not block. */
 enum err mongo_health_now(struct mongo_health *health);
-/* How often the database came (back): after a change it may hold other data. */
-uint64_t mongo_health_times_up(struct mongo_health *health);
 
 #endif

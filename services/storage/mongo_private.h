@@ -23,6 +23,8 @@ struct mongo_db {
     int64_t
         server_ms_max; /* of a read, or of waiting for the majority: below the socket's time-out */
     atomic_int kind;
+    enum err (*prepare)(struct mongo_session *session, void *user, struct buf *problem);
+    void *user;
     struct mongo_health health;
 };
 

@@ -10,6 +10,7 @@
  */
 #include "services/storage/mongo_uri.h"
 
+#include "common/redact.h"
 #include <string.h>
 
 #define SCHEME "mongodb://"
@@ -102,7 +103,7 @@ enum err mongo_uri_parse(const char *text, uint32_t clients_max, mongoc_uri_t **
         return ERR_OK;
     }
     err_ignore(buf_append_text(problem, "store ")); /* a cut line is better than none */
-    err_ignore(mongo_uri_show(text, problem));
+    err_ignore(redact_url(text, problem));
     err_ignore(buf_append_format(problem, " is not a valid MongoDB connection string: %s",
                                  explain(text, &error)));
     if (uri != NULL) {
@@ -114,24 +115,4 @@ enum err mongo_uri_parse(const char *text, uint32_t clients_max, mongoc_uri_t **
 const char *mongo_uri_database(const mongoc_uri_t *uri) {
     const char *name = mongoc_uri_get_database(uri);
     return name != NULL && name[0] != '\0' ? name : MONGO_DATABASE_DEFAULT;
-}
-
-enum err mongo_uri_show(const char *text, struct buf *out) {
-    size_t scheme = scheme_bytes(text);
-    enum err error = buf_append(out, text, scheme);
-    if (error != ERR_OK) {
-        return error;
-    }
-    const char *place = text + scheme;
-    size_t hidden = credential_bytes(place);
-    size_t shown = strcspn(place, "?");
-    if (hidden > shown) {
-        return buf_append_text(out, "***"); /* an '@' in the options, or a '?' in the password */
-    }
-    if (hidden > 0) {
-        error = buf_append_text(out, "***");
-        place += hidden;
-        shown -= hidden;
-    }
-    return error == ERR_OK ? buf_append(out, place, shown) : error;
 }

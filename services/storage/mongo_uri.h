@@ -1,5 +1,4 @@
-/* mongo_uri: the connection string: what we force, what we set unless it says otherwise, and how it
- * may be shown. */
+/* mongo_uri: the connection string: what we force, and what we set unless it says otherwise. */
 #ifndef PIPIT_STORAGE_MONGO_URI_H
 #define PIPIT_STORAGE_MONGO_URI_H
 
@@ -15,8 +14,4 @@ enum err mongo_uri_parse(const char *text, uint32_t clients_max, mongoc_uri_t **
                          struct buf *problem) MUST_CHECK;
 /* The database of the path, or the default. Borrowed. */
 const char *mongo_uri_database(const mongoc_uri_t *uri);
-/* Scheme, hosts and database; asterisks for user and password, nothing of the options. Errors as
- * buf_append. */
-enum err mongo_uri_show(const char *text, struct buf *out) MUST_CHECK;
-
 #endif

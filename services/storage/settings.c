@@ -14,10 +14,13 @@ const struct conf_row storage_conf_rows[] = {
         "Base address of this instance: requests are answered here, membership changes published "
         "at the next port."),
     ROW("store", CONF_TEXT, store, "sqlite:var/storage", NULL, NULL,
-        "Where everything is kept: sqlite:DIRECTORY. The directory is made when absent and belongs "
-        "to one process."),
+        "Where everything is kept: sqlite:DIRECTORY, made when absent and used by one process, or "
+        "a MongoDB connection string, mongodb://user:password@host,host/database?replicaSet=name "
+        "or mongodb+srv://..., shared by any number. Set it by the environment when it has a "
+        "password."),
     ROW("reader_threads", CONF_UINT, reader_threads, "2", "1", "64",
-        "Reads that run at once; more help when many clients sync after an outage."),
+        "Reads that run at once; more help when many clients sync after an outage. With MongoDB "
+        "each takes a connection, and 16 suit a server that is a network away."),
     ROW("requests_max", CONF_UINT, requests_max, "512", "4", "4096",
         "Requests that may be unanswered at once; more wait in their senders' sockets."),
     ROW("write_queue_max", CONF_UINT, write_queue_max, "384", "1", "4096",

@@ -24,6 +24,8 @@
 /* The last replies leave the process's sockets: nng sends in the background. */
 #define DRAIN_FLUSH_US 50000u
 #define STREAM_TOPICS_MAX 1 /* topic 0 alone */
+/* Readiness follows a back end that goes and comes while nobody writes. */
+#define HEALTH_PERIOD_US 500000u
 
 struct storage {
     struct loop *loop;
@@ -38,6 +40,7 @@ struct storage {
     struct worker_pool *readers;
     struct loop_call drained;
     struct loop_timer flush;
+    struct loop_timer health;
     void (*on_drained)(void *user);
     void *drained_user;
 };
@@ -118,21 +121,47 @@ static void on_written(struct call *call, void *user) {
     answer(CONTAINER_OF(call, struct request, call));
 }
 
+static const char *describe(enum err error) {
+    switch (error) {
+    case ERR_OK:
+        return NULL;
+    case ERR_NO_SPACE:
+        return "the disk is full: writes are refused";
+    case ERR_UNAVAILABLE:
+        return "the database is not available; see the log";
+    default:
+        return "the last write failed; see the log";
+    }
+}
+
+/* Any thread. error: of a group, or ERR_OK when there was none. */
+static void show_health(struct storage *storage, enum err error) {
+    bool told = storage->store->ops->health != NULL; /* such a back end logs its own changes */
+    if (error == ERR_OK) {
+        error = store_health(storage->store);
+    }
+    const char *detail = describe(error);
+    if (told) { /* others may reach the database: requests go to them meanwhile */
+        atomic_store(&storage->check->ready, error != ERR_UNAVAILABLE);
+    }
+    if (atomic_exchange(&storage->check->detail, detail) == detail || told) {
+        return;
+    }
+    if (detail == NULL) {
+        log_event(LOG_INFO, "store accepts writes again");
+    } else {
+        log_event(LOG_ERROR, "store refuses writes", F_ERR(error));
+    }
+}
+
 static void on_group(enum err error, void *user) {
-    struct storage *storage = user;
-    const char *detail = NULL;
-    if (error == ERR_NO_SPACE) {
-        detail = "the disk is full: writes are refused";
-    } else if (error != ERR_OK) {
-        detail = "the last write failed; see the log";
-    }
-    if (atomic_exchange(&storage->check->detail, detail) != detail) {
-        if (detail == NULL) {
-            log_event(LOG_INFO, "store accepts writes again");
-        } else {
-            log_event(LOG_ERROR, "store refuses writes", F_ERR(error));
-        }
-    }
+    show_health(user, error);
+}
+
+static void look_at_health(struct loop_timer *timer) {
+    struct storage *storage = CONTAINER_OF(timer, struct storage, health);
+    show_health(storage, ERR_OK);
+    loop_timer_start(storage->loop, timer, HEALTH_PERIOD_US, look_at_health);
 }
 
 static void run_read(struct worker_job *job) {
@@ -291,6 +320,9 @@ enum err storage_create(struct loop *loop, const struct storage_settings *settin
     }
     atomic_store(&check->detail, NULL);
     atomic_store(&check->ready, true);
+    if (storage->store->ops->health != NULL) {
+        look_at_health(&storage->health);
+    }
     *out = storage;
     return ERR_OK;
 }
@@ -309,8 +341,8 @@ void storage_destroy(struct storage **storage) {
     if (old == NULL) {
         return;
     }
-    atomic_store(&old->check->ready, false);
     loop_timer_stop(old->loop, &old->flush);
+    loop_timer_stop(old->loop, &old->health);
     if (old->server != NULL) {
         bus_server_close(&old->server);
     }
@@ -319,6 +351,7 @@ void storage_destroy(struct storage **storage) {
     stream_publisher_destroy(&old->stream);
     bus_destroy(&old->bus);
     request_pool_destroy(&old->pool);
+    atomic_store(&old->check->ready, false);
     store_close(&old->store);
     mem_free(old);
     *storage = NULL;

@@ -1,4 +1,4 @@
-/* store: the one contract over the back ends (SQLite now, MongoDB later) that keep everything
+/* store: the one contract over the back ends (SQLite, MongoDB) that keep everything
  * Pipit must not lose. Handlers call members through store->ops; tests/conformance proves each
  * promise below against a back end named by its URL.
  *
@@ -63,6 +63,10 @@ struct store_ops {
     /* Housekeeping of the writer between groups (SQLite: a WAL that outgrew the background
      * checkpoint). Cheap when there is nothing to do. Errors are dealt with inside. */
     void (*maintain)(struct store *store);
+    /* Does the back end store now? ERR_OK, ERR_UNAVAILABLE or ERR_NO_SPACE. Never blocks, any
+     * thread: what is known from requests and from asking by itself. NULL: always ERR_OK, since a
+     * failed write is the only way to know. */
+    enum err (*health)(struct store *store);
 
     /* --- messages. */
 
@@ -198,17 +202,21 @@ struct store {
 };
 
 struct store_config {
-    const char *url;      /* "sqlite:DIR": DIR is made (mode 0700) when absent */
+    const char *url;      /* "sqlite:DIR": DIR is made (mode 0700) when absent; or a connection
+                             string, mongodb:// or mongodb+srv:// */
     uint32_t readers;     /* reads that may run at once, 1..64 */
     uint32_t members_max; /* of one group */
 };
 /* Opens the store, migrates its schema forward, and takes it for this process alone (SQLite: lock
- * file). Failure: `problem` gets one line that says what is wrong and what to do. ERR_EXISTS:
- * another process has it. ERR_UNSUPPORTED: the schema is newer than this program, or an unknown URL
- * scheme. Blocks. */
+ * file; MongoDB is shared). Failure: `problem` gets one line that says what is wrong and what to
+ * do, without passwords. ERR_EXISTS: another process has it. ERR_UNSUPPORTED: the schema is newer
+ * than this program, or an unknown URL scheme. ERR_UNAVAILABLE: no server answers, after some
+ * waiting. Blocks. */
 enum err store_open(const struct store_config *config, struct store **out,
                     struct buf *problem) MUST_CHECK;
 /* Sets *store to NULL; accepts NULL. */
 void store_close(struct store **store);
+/* ops->health, or ERR_OK where there is none. */
+enum err store_health(struct store *store) MUST_CHECK;
 
 #endif

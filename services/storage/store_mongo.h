@@ -45,11 +45,16 @@ char *mongo_store_epoch(struct mongo_store *self, struct arena *arena);
 static inline struct mongo_store *mongo_store_of(struct store *store) {
     return (struct mongo_store *)store; /* store is the first member */
 }
+/* Within the limits, UTF-8 (a server may close the connection over anything else), and, for an id,
+ * without the byte that joins ids (mongo_filter.h). */
 static inline bool mongo_id_valid(const char *id) {
-    return id[0] != '\0' && strnlen(id, STORE_ID_BYTES_MAX + 1) <= STORE_ID_BYTES_MAX;
+    size_t bytes = strnlen(id, STORE_ID_BYTES_MAX + 1);
+    return bytes > 0 && bytes <= STORE_ID_BYTES_MAX && memchr(id, '\x1f', bytes) == NULL &&
+           bson_utf8_validate(id, bytes, false);
 }
 static inline bool mongo_text_valid(const char *text) {
-    return strnlen(text, STORE_TEXT_BYTES_MAX + 1) <= STORE_TEXT_BYTES_MAX;
+    size_t bytes = strnlen(text, STORE_TEXT_BYTES_MAX + 1);
+    return bytes <= STORE_TEXT_BYTES_MAX && bson_utf8_validate(text, bytes, false);
 }
 static inline uint32_t mongo_limit(uint32_t asked, uint32_t max) {
     return asked == 0 || asked > max ? max : asked;
@@ -57,8 +62,8 @@ static inline uint32_t mongo_limit(uint32_t asked, uint32_t max) {
 
 /* --- conversations, for every file that needs one (mongo_conversations.c). */
 struct mongo_conversation {
-    Pipit__Conversation *proto;  /* with all members, former ones too, longest-standing first; head
-                                    and cursors are not filled */
+    Pipit__Conversation *proto; /* with all members, former ones too, longest-standing first; head
+                                   and cursors are not filled */
     char *creator;
     uint64_t *member_changed_ms; /* beside proto->members */
     uint64_t changed_ms;         /* title or any membership */
@@ -81,11 +86,18 @@ enum err mongo_versions(struct mongo_session *session, const char *const *ids, s
 /* The message at seq; ERR_NOT_FOUND. */
 enum err mongo_message_at(struct mongo_session *session, const char *conversation, uint64_t seq,
                           struct arena *arena, Pipit__StoredMessage **message) MUST_CHECK;
-/* Stored heads and times of the last message; 0 = none. One command (mongo_heads.c). */
+/* Stored heads and times of the last message; 0 = none. One command (mongo_head_docs.c). */
 enum err mongo_heads_read(struct mongo_session *session, const char *const *ids, size_t count,
                           uint64_t *heads, uint64_t *ts_ms) MUST_CHECK;
+/* Raises them, never lowers; durable when it returns. One command. */
+struct mongo_head {
+    const char *id;
+    uint64_t head, ts_ms;
+};
+enum err mongo_heads_raise(struct mongo_session *session, const struct mongo_head *heads,
+                           size_t count) MUST_CHECK;
 
-/* --- cursors, for lists (mongo_cursors.c). */
+/* --- cursors, for lists (mongo_cursor_docs.c). */
 struct mongo_cursor {
     uint64_t read_seq, delivered_seq, changed_ms;
 };
@@ -94,7 +106,7 @@ enum err mongo_cursors_read(struct mongo_session *session, const char *const *co
                             const char *const *users, size_t count,
                             struct mongo_cursor *out) MUST_CHECK;
 /* The device's delivered cursors of several conversations; *known: the device was here before,
- * even without one. One command. */
+ * even without one. One command; a second when there is no cursor. */
 enum err mongo_device_cursors_read(struct mongo_session *session, const char *user,
                                    const char *device, const char *const *conversations,
                                    size_t count, uint64_t *delivered, bool *known) MUST_CHECK;

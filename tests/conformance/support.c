@@ -5,6 +5,7 @@
 #include "common/id.h"
 #include "common/mem.h"
 #include "proto/names.h"
+#include "services/storage/mongo_db.h"
 #include <ftw.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -53,10 +54,32 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
     return remove(path);
 }
 
+/* A server of the tests would otherwise grow from test to test, and some scan. */
+static void drop_database(const char *url) {
+    struct buf problem;
+    struct mongo_db *db = NULL;
+    struct mongo_session session;
+    struct mongo_db_config config = {.uri = url, .clients_max = 2};
+    bson_t command = BSON_INITIALIZER;
+    bson_t reply;
+    buf_init(&problem, 1024);
+    assert_int_equal(mongo_db_open(&config, &db, &problem), ERR_OK);
+    assert_int_equal(mongo_begin(db, &session), ERR_OK);
+    BSON_APPEND_INT32(&command, "dropDatabase", 1);
+    assert_int_equal(mongo_command(&session, &command, &reply), ERR_OK);
+    bson_destroy(&reply);
+    bson_destroy(&command);
+    mongo_end(&session);
+    mongo_db_close(&db);
+    buf_finish(&problem);
+}
+
 int fixture_teardown(void **state) {
     struct fixture *fixture = *state;
     store_close(&fixture->store);
-    if (strncmp(fixture->url, "sqlite:/tmp/", 12) == 0) {
+    if (strncmp(fixture->url, "mongodb", 7) == 0) {
+        drop_database(fixture->url);
+    } else if (strncmp(fixture->url, "sqlite:/tmp/", 12) == 0) {
         assert_int_equal(nftw(fixture->url + 7, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     }
     arena_finish(&fixture->arena);

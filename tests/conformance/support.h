@@ -1,6 +1,7 @@
 /* support: fixtures of the conformance suite. Everything goes through store.h; the back end is
- * chosen by PIPIT_TEST_STORE, an URL in which %s stands for a fresh name per test. Default: SQLite
- * in a temporary directory that is removed afterwards. */
+ * chosen by PIPIT_TEST_STORE, an URL in which %s stands for a fresh name per test
+ * ("mongodb://127.0.0.1:27017/%s": a database that is dropped afterwards). Default: SQLite in a
+ * temporary directory that is removed afterwards. */
 #ifndef PIPIT_TESTS_CONFORMANCE_SUPPORT_H
 #define PIPIT_TESTS_CONFORMANCE_SUPPORT_H
 
