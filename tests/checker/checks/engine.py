@@ -135,6 +135,8 @@ class Engine:
         if message.acked is None:
             message.acked, message.acked_line = t, self.state.line
             self.acked += 1
+            if message.first_seen is None:
+                message.first_seen = t
         if event["call"] == message.first_call and client is message.origin[0] and not was_info:
             message.first_ok = True
             message.sole_ok = message.calls == 1

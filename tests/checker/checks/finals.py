@@ -59,7 +59,8 @@ class Finals:
     def __init__(self, state, report, members, timelines):
         self.state, self.report, self.members, self.timelines = state, report, members, timelines
         self.ended = 0
-        self.unlisted = {}
+        self.unlisted = {}  # conversation id -> messages in no list
+        self.lost = set()  # ids that were told as being in no list
 
     # --- reading
 
@@ -114,11 +115,16 @@ class Finals:
         timeline = self.timelines.of(conversation)
         for client in self.state.clients.values():
             stream = client.streams.get(conversation.id)
-            if stream is not None and stream.lists_ended is not None:
+            if stream is None:
+                continue
+            if stream.list is not None:
+                self.report.problems.append(f"{self._who(stream)} began a final list of {conversation.id} at line "
+                                            f"{stream.list.line} and did not end it")
+            if stream.lists_ended is not None:
                 conversation.lists.append(stream.lists_ended)
+        self._in_no_list(conversation, timeline)
         for lines in conversation.lists:
             self._whole(lines, timeline)
-        self._in_no_list(conversation, timeline)
         self._changes(conversation, timeline)
 
     def _whole(self, lines, timeline):
@@ -147,6 +153,8 @@ class Finals:
         stream = lines.stream
         who, conversation = self._who(stream), stream.conversation
         tail = f"is missing in the final list of {who}, which {why} (line {lines.line})"
+        if message is not None and message.id in self.lost:
+            return  # in nobody's list: told once
         if message is not None and message.acked is not None and message.acked < lines.asked:
             self.report.violation("H1", (who, conversation.id, seq),
                                   f"{message.id} was ok as {conversation.id} seq {seq} at t={message.acked:.3f} (line "
@@ -169,6 +177,7 @@ class Finals:
             if not visible:
                 continue
             if message.acked is not None and message.acked < asked:
+                self.lost.add(message.id)
                 self.report.violation("H1", (message.id, "all"),
                                       f"{message.id} was ok as {conversation.id} seq {message.seq} at "
                                       f"t={message.acked:.3f} (line {message.acked_line}) and is in no final list")

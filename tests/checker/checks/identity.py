@@ -95,7 +95,9 @@ class Identity:
                 self._take_place(message, conversation, seq, source)
                 return
         message.conversation = conversation
-        message.seq, message.first_seen, message.seen_line = seq, t, self.state.line
+        message.seq, message.seen_line = seq, self.state.line
+        if message.first_seen is None:
+            message.first_seen = t
         if seq > conversation.top:
             conversation.top = seq
         self._take_place(message, conversation, seq, source)

@@ -12,7 +12,7 @@ NEVER = float("inf")
 class Timeline:
     def __init__(self, conversation):
         at = conversation.at
-        self.seqs = sorted(at)
+        self.seqs = sorted(seq for seq, message in at.items() if message.seq == seq)
         self.messages = [at[seq] for seq in self.seqs]
         self.earliest, self.latest = [], []
         bound = -NEVER
