@@ -307,3 +307,7 @@ bool stream_subscriber_live(const struct stream_subscriber *subscriber) {
     return subscriber->boot_id != 0 &&
            loop_now_us(subscriber->loop) - subscriber->heard_us < STREAM_SILENCE_US;
 }
+
+uint64_t stream_subscriber_heard_us(const struct stream_subscriber *subscriber) {
+    return subscriber->heard_us;
+}

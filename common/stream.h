@@ -52,5 +52,7 @@ enum err stream_subscriber_create(struct loop *loop, struct bus *bus, const char
 void stream_subscriber_destroy(struct stream_subscriber **subscriber);
 /* Heard within the last STREAM_SILENCE_US. */
 bool stream_subscriber_live(const struct stream_subscriber *subscriber);
+/* loop_now_us of the last frame; of the creation before the first. */
+uint64_t stream_subscriber_heard_us(const struct stream_subscriber *subscriber);
 
 #endif

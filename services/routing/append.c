@@ -13,8 +13,13 @@
  * instance appended: fetch the tail, deliver it, look for our ids in it, go on behind it. When that
  * loses the race several times in a row the queue goes again at once behind the head that the
  * answer told, and the tail is fetched after: two instances that fight over a conversation then
- * take turns. no answer      the outcome is unknown: the messages are answered with TIMEOUT (send
- * the same id again) and the conversation is loaded anew, until that succeeds. */
+ * take turns.
+ *   no answer      the outcome is unknown. When the connection was lost, the storage instance is
+ * gone or frozen: the messages go back to the queue, the conversation is loaded anew through
+ * another instance, those that are in its tail are acknowledged and the others appended; their ids
+ * make it harmless that the first append may still be carried out. After a time-out, or when they
+ * waited for one already, they are answered with TIMEOUT (send the same id again). doubt.c looks
+ * later for what was stored late. */
 #include "services/routing/append.h"
 
 #include "common/batch.h"
@@ -22,6 +27,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "proto/storage.pb-c.h"
+#include "services/routing/doubt.h"
 #include "services/routing/storage_call.h"
 #include <string.h>
 
@@ -289,12 +295,26 @@ static void refuse_flight(struct conversation *conversation, enum reason reason)
     }
 }
 
-/* The messages may be stored or not, now or in a while. */
-static void outcome_unknown(struct conversation *conversation) {
-    metric_add(&routing_metrics.unknown_outcomes, conversation->flight.count);
-    refuse_flight(conversation, REASON_TIMEOUT);
+/* The messages may be stored or not, now or in a while. again: another instance may know. */
+static void outcome_unknown(struct conversation *conversation, bool again) {
+    struct routing *routing = conversation->routing;
+    uint64_t now_us = loop_now_us(routing->loop);
+    struct list_node *node = list_first(&conversation->flight);
+    while (node != NULL) {
+        struct list_node *next = list_next(&conversation->flight, node);
+        struct pending *pending = CONTAINER_OF(node, struct pending, node);
+        pending->in_doubt = true;
+        if (!again || now_us - pending->batch->received_us >= routing->settings->bus.timeout_us) {
+            list_remove(&conversation->flight, node);
+            submit_refuse(pending, REASON_TIMEOUT);
+        }
+        node = next;
+    }
+    metric_add(&routing_metrics.appends_again, conversation->flight.count);
+    unload_run(conversation);
     conversation->stale = true;
     conversation_trouble(conversation);
+    doubt_add(conversation);
 }
 
 static void heard_of(struct conversation *conversation, uint64_t seq) {
@@ -311,7 +331,7 @@ static void duplicate_id(struct conversation *conversation, const Pipit__AppendR
         submit_resolve(pending, &(struct submit_outcome){.reason = REASON_OK,
                                                          .seq = result->existing_seq,
                                                          .ts_ms = result->existing_ts_ms,
-                                                         .replay = true});
+                                                         .replay = !pending->in_doubt});
         if (result->existing_seq > conversation->published) {
             heard_of(conversation, result->existing_seq); /* nobody may have delivered it */
         }
@@ -362,7 +382,7 @@ static void stop_at(struct conversation *conversation, enum err error,
         conversation->stale = true;
         break;
     default:
-        outcome_unknown(conversation);
+        outcome_unknown(conversation, false);
         break;
     }
 }
@@ -387,7 +407,8 @@ static void finish_run(struct conversation *conversation, const Pipit__AppendRes
     }
 }
 
-static void finish_all(struct flight *flight, enum err error, const Pipit__AppendReply *reply) {
+static void finish_all(struct flight *flight, enum err error, const Pipit__AppendReply *reply,
+                       bool lost) {
     for (size_t i = 0; i < flight->run_count; i++) {
         struct conversation *conversation = flight->runs[i];
         if (error == ERR_OK) {
@@ -395,7 +416,7 @@ static void finish_all(struct flight *flight, enum err error, const Pipit__Appen
         } else if (error == ERR_NO_SPACE) {
             refuse_flight(conversation, REASON_STORAGE_FULL);
         } else {
-            outcome_unknown(conversation);
+            outcome_unknown(conversation, lost);
         }
         conversation->busy = BUSY_NONE;
         conversation_run(conversation);
@@ -405,7 +426,7 @@ static void finish_all(struct flight *flight, enum err error, const Pipit__Appen
 static void log_failure(const struct flight *flight, enum err error) {
     static struct log_limit limit;
     if (error != ERR_OK && !flight->routing->closing && log_allowed(&limit, 1)) {
-        log_event(LOG_WARN, "append failed; senders are told to send again", F_ERR(error),
+        log_event(LOG_WARN, "append failed; its messages may be stored", F_ERR(error),
                   F_UINT("messages", flight->message_count));
     }
 }
@@ -427,7 +448,7 @@ static void on_appended(enum err status, const uint8_t *body, size_t body_bytes,
     }
     log_failure(flight, error);
     metric_observe(&routing_metrics.append_us, loop_now_us(routing->loop) - flight->sent_us);
-    finish_all(flight, error, reply);
+    finish_all(flight, error, reply, status == ERR_CLOSED);
     batch_returned(&routing->append->batch);
     list_push_front(&routing->append->pool, &flight->node);
 }

@@ -22,6 +22,7 @@
 #include "common/mem.h"
 #include "services/routing/admit.h"
 #include "services/routing/append.h"
+#include "services/routing/doubt.h"
 #include "services/routing/fanout.h"
 #include "services/routing/members.h"
 #include "services/routing/recent.h"
@@ -73,6 +74,7 @@ static void count_members(struct conversations *all, const struct member_set *ol
 static void destroy_one(struct conversations *all, struct conversation *conversation) {
     count_members(all, conversation->members, NULL);
     member_set_destroy(&conversation->members);
+    doubt_forget(conversation);
     map_remove(&all->map, &conversation->node);
     metric_set(&routing_metrics.conversations, (int64_t)all->map.count);
     mem_free(conversation);
@@ -98,6 +100,15 @@ void conversations_destroy(struct conversations **conversations) {
 struct conversation *conversation_find(struct routing *routing, const char *id) {
     struct map_node *node = map_find(&routing->conversations->map, id, strlen(id));
     return node != NULL ? CONTAINER_OF(node, struct conversation, node) : NULL;
+}
+
+void conversations_each(struct routing *routing,
+                        bool (*fn)(struct conversation *conversation, void *user), void *user) {
+    struct map_iter iter;
+    struct map_node *node = map_iter_first(&routing->conversations->map, &iter);
+    while (node != NULL && fn(CONTAINER_OF(node, struct conversation, node), user)) {
+        node = map_iter_next(&routing->conversations->map, &iter);
+    }
 }
 
 static bool evict_one(struct conversations *all) {
@@ -177,7 +188,7 @@ bool conversation_members_fresh(const struct conversation *conversation) {
         conversation->members_version < conversation->members_seen) {
         return false;
     }
-    return members_live(routing->members) ||
+    return members_live(routing) ||
            loop_now_us(routing->loop) - conversation->loaded_us < UNTRUSTED_AGE_US;
 }
 

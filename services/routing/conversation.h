@@ -28,6 +28,7 @@ struct conversation {
     struct list_node ready_node;   /* append: the queue may be sent */
     struct list_node trouble_node; /* an outcome is unknown: reloaded by itself */
     struct list_node starved_node; /* no call to storage was free: run again */
+    struct list_node doubt_node;   /* doubt.c: an append may yet be carried out */
     struct routing *routing;
     char id[LIMIT_CONVERSATION_ID_BYTES + 1];
 
@@ -37,6 +38,8 @@ struct conversation {
     bool head_known; /* was loaded once */
     bool stale;      /* load again before anything else: an outcome is unknown */
     uint8_t trouble_tries, reload_tries, conflicts;
+    uint8_t lost_calls; /* in a row: the storage instance was lost */
+    uint64_t doubt_since_us, doubt_next_us;
     struct member_set *members;
     uint64_t members_version, members_seen;        /* cached; newest heard of */
     uint64_t members_generation, asked_generation; /* of the cache, when storage was asked */
@@ -78,6 +81,9 @@ struct conversation *conversation_find(struct routing *routing, const char *id);
 /* Cached or new; NULL when the cache is full of conversations in use. Valid until the next
  * conversation_get unless something is on the way. id is valid (proto/names.h). */
 struct conversation *conversation_get(struct routing *routing, const char *id);
+/* Calls fn for each that is cached, in any order, until it returns false; fn changes none. */
+void conversations_each(struct routing *routing,
+                        bool (*fn)(struct conversation *conversation, void *user), void *user);
 /* Takes over the pending submit (submit_enter succeeded) and runs. */
 void conversation_enqueue(struct conversation *conversation, struct pending *pending);
 void conversation_wait(struct conversation *conversation, struct conversation_waiter *waiter);

@@ -15,9 +15,11 @@ struct endpoint {
     struct list_node dirty_node; /* fanout: deliveries wait for the end of the turn */
     uint64_t id;                 /* also its stream topic */
     size_t slot;
+    uint64_t era;        /* of its last snapshot */
     uint64_t update_seq; /* last one applied */
     uint64_t heard_us;   /* when its lease was last renewed */
     bool in_step;        /* false: an update was applied by half; needs a snapshot */
+    bool released;       /* while we drain: it sends us nothing more */
     size_t interest_count;
     struct list sessions; /* of struct known_session */
     struct delivery_batch outbox;

@@ -6,6 +6,13 @@
  * either an update was applied and acknowledged, or the endpoint knows it was not. A repeated
  * update (its answer was lost) is acknowledged again; applying it twice changes nothing.
  *
+ * What an endpoint sent before its last snapshot may arrive behind it (the bus keeps requests it
+ * could not send for the next connection): updates name the era of their snapshot.
+ *
+ * Drain: endpoints are told, stop giving us messages, wait for the answers to those they gave us,
+ * and say that we are released; they go on listening. A repetition for those who did not hear it is
+ * in every answer.
+ *
  * Take-over: of two sessions of one (user, device) the one opened later stays when it is exclusive
  * (an MQTT client id); the other is told to go through its own endpoint's stream. Every routing
  * instance says so; endings are idempotent there. Equal times are decided by session id, so that
@@ -18,6 +25,7 @@
 #include "proto/names.h"
 #include "services/routing/directory.h"
 #include "services/routing/fanout.h"
+#include "services/routing/offline.h"
 #include <string.h>
 
 static void reply(struct routing *routing, struct bus_request *request, enum err error,
@@ -26,6 +34,7 @@ static void reply(struct routing *routing, struct bus_request *request, enum err
     answer.error = (uint32_t)error;
     answer.boot_id = stream_publisher_boot_id(routing->publisher);
     answer.need_snapshot = need_snapshot;
+    answer.draining = routing->draining;
     fanout_answer(routing, request, MESSAGE_INTEREST_REPLY, &answer.base);
 }
 
@@ -52,9 +61,40 @@ void interest_tick(struct routing *routing) {
         struct endpoint *endpoint = directory_at(routing->directory, slot);
         if (endpoint != NULL &&
             now_us - endpoint->heard_us > routing->settings->endpoint_lease_us) {
+            struct offline offline;
+            offline_begin(routing, endpoint, &offline);
             forget(routing, endpoint, "lease");
+            offline_tell(routing, &offline);
         }
     }
+}
+
+void interest_prolong(struct routing *routing, uint64_t us) {
+    for (size_t slot = 0; slot < ENDPOINTS_MAX; slot++) {
+        struct endpoint *endpoint = directory_at(routing->directory, slot);
+        if (endpoint != NULL) {
+            endpoint->heard_us += us;
+        }
+    }
+}
+
+void interest_drain(struct routing *routing) {
+    struct endpoint_set to = {{0}};
+    directory_all(routing->directory, &to);
+    Pipit__Delivery delivery = PIPIT__DELIVERY__INIT;
+    delivery.event_case = PIPIT__DELIVERY__EVENT_DRAINING;
+    delivery.draining = true;
+    fanout_event(routing, &delivery, &to);
+}
+
+bool interest_released(const struct routing *routing) {
+    for (size_t slot = 0; slot < ENDPOINTS_MAX; slot++) {
+        const struct endpoint *endpoint = directory_at(routing->directory, slot);
+        if (endpoint != NULL && !endpoint->released) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool update_valid(const Pipit__InterestUpdate *update) {
@@ -200,13 +240,15 @@ static enum err admit_update(struct routing *routing, const Pipit__InterestUpdat
                 return error;
             }
         }
-    } else if (endpoint == NULL || !endpoint->in_step ||
+        endpoint->era = update->era;
+    } else if (endpoint == NULL || !endpoint->in_step || update->era != endpoint->era ||
                (update->update_seq != endpoint->update_seq + 1 &&
                 update->update_seq != endpoint->update_seq)) {
         return ERR_OK;
     }
     endpoint->in_step = true;
     endpoint->update_seq = update->update_seq;
+    endpoint->released = update->released;
     endpoint->heard_us = loop_now_us(routing->loop);
     *known = endpoint;
     return ERR_OK;

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/contract.h"
 #include "proto/storage.pb-c.h"
+#include "services/routing/reload.h"
 #include "services/routing/storage_call.h"
 #include "services/routing/targets.h"
 #include <string.h>
@@ -56,6 +57,10 @@ static void on_target(enum err status, const uint8_t *body, size_t body_bytes, v
     enum err error = storage_reply(conversation->routing, status, MESSAGE_HISTORY_REPLY, body,
                                    body_bytes, (ProtobufCMessage **)&reply);
     conversation->busy = BUSY_NONE;
+    if (reload_again(conversation, status)) {
+        conversation_run(conversation); /* it asks again */
+        return;
+    }
     if (error == ERR_OK) {
         error = storage_error(reply->error);
     }
@@ -93,6 +98,10 @@ static void on_origin(enum err status, const uint8_t *body, size_t body_bytes, v
     enum err error = storage_reply(conversation->routing, status, MESSAGE_ORIGIN_REPLY, body,
                                    body_bytes, (ProtobufCMessage **)&reply);
     conversation->busy = BUSY_NONE;
+    if (reload_again(conversation, status)) {
+        conversation_run(conversation); /* it asks again */
+        return;
+    }
     if (error == ERR_OK) {
         error = storage_error(reply->error);
     }

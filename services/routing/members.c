@@ -6,10 +6,13 @@
  * Users who were just added have no endpoint that cares about the conversation yet, so the
  * endpoints of their sessions get it too.
  *
- * A gap, a restarted publisher or silence means that changes may be missed: everything cached is
- * distrusted (loaded again at its next use) and endpoints are told to load afresh. While a stream
- * stays silent, cached members are trusted for one second after loading, no longer. And whatever
- * the streams do, each append's answer carries the version that was in force in its transaction. */
+ * A gap, a restarted publisher, silence or a lost connection means that changes may be missed: the
+ * instance may have died between a commit and its publication. Everything cached is distrusted
+ * (loaded again at its next use) and endpoints are told to load afresh; a write that was still on
+ * its way to the database then is covered by the second time, when the stream falls silent or a new
+ * life begins. While a stream is not heard, cached members are trusted for one second after
+ * loading, no longer. And whatever the streams do, each append's answer carries the version that
+ * was in force in its transaction. */
 #include "services/routing/members.h"
 
 #include "common/log.h"
@@ -19,14 +22,17 @@
 #include "services/routing/fanout.h"
 
 #define FOLLOWED_MAX DISCOVERY_ADDRESSES_MAX
+#define LIVE_AGE_US 2000000u /* looked at each second */
 
 struct followed {
     struct routing *routing;
-    const struct rpc_peer *peer; /* NULL = free */
+    struct rpc_peer *peer; /* NULL = free */
     struct stream_subscriber *stream;
+    uint64_t lost_us; /* when its connection was lost last: what was heard before is no news */
 };
 struct members {
     bool live;
+    uint64_t checked_us; /* when `live` was found out */
     struct followed followed[FOLLOWED_MAX];
 };
 
@@ -53,8 +59,10 @@ void members_destroy(struct members **members) {
     *members = NULL;
 }
 
-bool members_live(const struct members *members) {
-    return members->live;
+/* An old answer is none: this process may have been frozen since. */
+bool members_live(const struct routing *routing) {
+    const struct members *members = routing->members;
+    return members->live && loop_now_us(routing->loop) - members->checked_us < LIVE_AGE_US;
 }
 
 static bool all_live(const struct members *members) {
@@ -63,7 +71,8 @@ static bool all_live(const struct members *members) {
         const struct followed *followed = &members->followed[i];
         if (followed->stream != NULL) {
             count++;
-            if (!stream_subscriber_live(followed->stream)) {
+            if (!stream_subscriber_live(followed->stream) ||
+                stream_subscriber_heard_us(followed->stream) <= followed->lost_us) {
                 return false;
             }
         }
@@ -73,6 +82,7 @@ static bool all_live(const struct members *members) {
 
 void members_tick(struct routing *routing) {
     routing->members->live = all_live(routing->members);
+    routing->members->checked_us = loop_now_us(routing->loop);
 }
 
 /* --- what the streams bring */
@@ -93,11 +103,24 @@ static void on_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user
     static const char *const names[] = {"gap", "new_boot", "silent"};
     struct followed *followed = user;
     struct routing *routing = followed->routing;
-    (void)boot_id; /* any doubt is handled alike */
     log_event(LOG_INFO, "membership stream interrupted; members are loaded afresh",
               F_TEXT("trouble", names[trouble]),
               F_TEXT("storage", followed->peer != NULL ? followed->peer->address : ""));
+    if (trouble == STREAM_SILENT && boot_id != 0 && followed->peer != NULL) {
+        rpc_peer_silent(routing->storage, followed->peer);
+    }
     members_uncertain(routing);
+    members_tick(routing);
+}
+
+void members_lost(struct routing *routing, const struct rpc_peer *peer) {
+    for (size_t i = 0; i < FOLLOWED_MAX; i++) {
+        struct followed *followed = &routing->members->followed[i];
+        if (followed->peer == peer) {
+            followed->lost_us = loop_now_us(routing->loop);
+            members_uncertain(routing);
+        }
+    }
     members_tick(routing);
 }
 
@@ -123,6 +146,7 @@ enum err members_follow(struct routing *routing, struct rpc_peer *peer) {
     }
     if (error == ERR_OK) {
         free_one->peer = peer;
+        free_one->lost_us = 0;
         routing->members->live = false; /* until it is heard */
     }
     return error;

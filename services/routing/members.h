@@ -11,11 +11,13 @@ void members_destroy(struct members **members);
 /* A storage instance appeared or went; from rpc's callbacks. ERR_INVALID: no such address. */
 enum err members_follow(struct routing *routing, struct rpc_peer *peer) MUST_CHECK;
 void members_unfollow(struct routing *routing, struct rpc_peer *peer);
+/* The connection to it was lost: what it committed last it may not have published. */
+void members_lost(struct routing *routing, const struct rpc_peer *peer);
 /* Once a second: which streams are live. */
 void members_tick(struct routing *routing);
 /* True while every known storage instance's stream is heard: cached members are then at most a
  * message's travel time old. */
-bool members_live(const struct members *members);
+bool members_live(const struct routing *routing);
 /* Passes a change on to the endpoints that care about the conversation or have sessions of a user
  * that it names. */
 void members_publish(struct routing *routing, const Pipit__MembersChanged *change);

@@ -35,6 +35,9 @@ struct routing_metrics routing_metrics = {
         COUNTER("pipit_members_uncertain_total", "Times all cached memberships were dropped."),
     .marks = COUNTER("pipit_marks_total", "Cursors written to storage."),
     .relays = COUNTER("pipit_relays_total", "Reads passed on to storage."),
+    .appends_again = COUNTER("pipit_append_repeated_total",
+                             "Messages appended again because a storage instance was lost."),
+    .pauses = COUNTER("pipit_pauses_total", "Times this process did not run for two seconds."),
     .limit_hits = {LIMIT_HIT("messages_per_second"), LIMIT_HIT("conversations"),
                    LIMIT_HIT("members"), LIMIT_HIT("pending"),
                    LIMIT_HIT("pending_per_conversation"), LIMIT_HIT("pending_bytes"),
@@ -110,6 +113,8 @@ void routing_metrics_register(void) {
         &all->members_uncertain,
         &all->marks,
         &all->relays,
+        &all->appends_again,
+        &all->pauses,
     };
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
         metric_counter_register(counters[i]);

@@ -29,7 +29,7 @@ enum routing_shed { SHED_PRESENCE, SHED_TYPING, SHED_RECEIPTS, SHED_COUNT };
 struct routing_metrics {
     struct metric_counter accepted, replays, conflicts, owner_changes, unknown_outcomes;
     struct metric_counter deliveries, publish_failures, kicks, members_reloads, members_uncertain;
-    struct metric_counter marks, relays;
+    struct metric_counter marks, relays, appends_again, pauses;
     struct metric_counter limit_hits[LIMIT_HIT_COUNT];
     struct metric_counter shed[SHED_COUNT];
     struct metric_histogram accept_us, append_us, append_messages, fanout_recipients;

@@ -2,13 +2,16 @@
  * an MQTT origin) come through here. They are not decoded: the bytes go to the storage instance
  * with the fewest calls outstanding, the answer's bytes go back. Reads may be many at once (every
  * client syncs after a restart) and large, so at most relays_max of them are out; the rest waits in
- * arrival order, bounded by the bus, which has at most requests_max requests unanswered. */
+ * arrival order, bounded by the bus, which has at most requests_max requests unanswered. A read
+ * whose storage instance was lost is asked of another one: none of them changes anything twice. */
 #include "services/routing/relay.h"
 
 #include "common/contract.h"
 #include "common/mem.h"
 #include "proto/storage.pb-c.h"
 #include "services/routing/fanout.h"
+
+#define RELAY_ATTEMPTS_MAX 3u
 
 struct relayed {
     struct list_node node; /* pool or waiting */
@@ -17,6 +20,7 @@ struct relayed {
     enum message_type type;
     const uint8_t *body; /* borrowed from the request until its answer */
     size_t body_bytes;
+    unsigned attempts;
 };
 struct relay {
     struct list pool, waiting;
@@ -94,13 +98,18 @@ static void send_waiting(struct routing *routing);
 static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
     struct relayed *relayed = user;
     struct routing *routing = relayed->routing;
+    routing->relay->out--;
+    if (status == ERR_CLOSED && relayed->attempts < RELAY_ATTEMPTS_MAX && !routing->closing) {
+        list_push_front(&routing->relay->waiting, &relayed->node);
+        send_waiting(routing);
+        return;
+    }
     if (status == ERR_OK) {
         bus_reply(relayed->request, body, body_bytes);
     } else {
         refuse(routing, relayed->request, relayed->type, status);
     }
     end(relayed);
-    routing->relay->out--;
     send_waiting(routing);
 }
 
@@ -118,6 +127,7 @@ static void send_waiting(struct routing *routing) {
         }
         list_remove(&relay->waiting, &relayed->node);
         if (error == ERR_OK) {
+            relayed->attempts++;
             relay->out++;
             metric_add(&routing_metrics.relays, 1);
         } else {
@@ -139,8 +149,13 @@ void relay_receive(struct routing *routing, struct bus_request *request, enum me
     relayed->type = type;
     relayed->body = body;
     relayed->body_bytes = body_bytes;
+    relayed->attempts = 0;
     list_push_back(&routing->relay->waiting, &relayed->node);
     send_waiting(routing);
+}
+
+bool relay_idle(const struct relay *relay) {
+    return relay->out == 0 && relay->waiting.count == 0;
 }
 
 void relay_abort(struct routing *routing) {

@@ -14,6 +14,7 @@ bool relay_takes(enum message_type type);
  * the matching type whose `error` says why there is none. */
 void relay_receive(struct routing *routing, struct bus_request *request, enum message_type type,
                    const uint8_t *body, size_t body_bytes);
+bool relay_idle(const struct relay *relay); /* no read is on its way */
 /* Shutdown: answers what waits. */
 void relay_abort(struct routing *routing);
 

@@ -10,6 +10,8 @@
  *   fetched and delivered in order. A row that carries the id of a message still waiting here is
  *   that message: it is acknowledged with the row's seq (I3).
  * - The store was restored from a backup: its head may be lower than ours, and wins.
+ * - A storage instance went while it was asked: the question goes to another one, a few times. All
+ *   questions here may be asked twice.
  *
  * A conversation that moved far ahead was served by another instance, which delivered it: only the
  * last TAIL_ROWS_MAX rows are fetched then. */
@@ -30,6 +32,7 @@
 #define TAIL_ROWS_MAX 128u
 #define TAIL_PAGE_ROWS 64u
 #define RELOAD_TRIES_MAX 3u /* storage answers with an older version than it announced */
+#define LOST_CALLS_MAX 3u   /* storage instances that die one after the other */
 
 static void fail_call(struct conversation *conversation, enum err error) {
     static struct log_limit limit;
@@ -38,6 +41,15 @@ static void fail_call(struct conversation *conversation, enum err error) {
                   F_TEXT("conversation", conversation->id), F_ERR(error));
     }
     conversation_fail(conversation, reason_from_err(error));
+}
+
+bool reload_again(struct conversation *conversation, enum err status) {
+    if (status != ERR_CLOSED) {
+        conversation->lost_calls = 0;
+        return false;
+    }
+    return !conversation->routing->closing && rpc_available(conversation->routing->storage) &&
+           ++conversation->lost_calls <= LOST_CALLS_MAX;
 }
 
 /* Nothing was sent. Without a free call the conversation waits for one. */
@@ -141,6 +153,10 @@ static void on_loaded(enum err status, const uint8_t *body, size_t body_bytes, v
                                    body_bytes, (ProtobufCMessage **)&reply);
     conversation->busy = BUSY_NONE;
     conversation->routing->loads_out--;
+    if (reload_again(conversation, status)) {
+        conversation_run(conversation);
+        return;
+    }
     if (error == ERR_OK) {
         error = storage_error(reply->error);
     }
@@ -196,6 +212,10 @@ static void on_created(enum err status, const uint8_t *body, size_t body_bytes, 
     enum err error = storage_reply(conversation->routing, status, MESSAGE_CONVERSATION_REPLY, body,
                                    body_bytes, (ProtobufCMessage **)&reply);
     conversation->busy = BUSY_NONE;
+    if (reload_again(conversation, status)) {
+        conversation_run(conversation);
+        return;
+    }
     if (error != ERR_OK) {
         fail_call(conversation, error);
         return;
@@ -262,9 +282,10 @@ static uint64_t claim_row(struct conversation *conversation, const Pipit__Stored
         return 0;
     }
     uint64_t session = pending->submit->session;
-    submit_resolve(
-        pending, &(struct submit_outcome){
-                     .reason = REASON_OK, .seq = row->seq, .ts_ms = row->ts_ms, .replay = replay});
+    submit_resolve(pending, &(struct submit_outcome){.reason = REASON_OK,
+                                                     .seq = row->seq,
+                                                     .ts_ms = row->ts_ms,
+                                                     .replay = replay && !pending->in_doubt});
     return session;
 }
 
@@ -290,6 +311,10 @@ static void on_tail(enum err status, const uint8_t *body, size_t body_bytes, voi
     enum err error = storage_reply(conversation->routing, status, MESSAGE_HISTORY_REPLY, body,
                                    body_bytes, (ProtobufCMessage **)&reply);
     conversation->busy = BUSY_NONE;
+    if (reload_again(conversation, status)) {
+        conversation_run(conversation);
+        return;
+    }
     if (error == ERR_OK) {
         error = storage_error(reply->error);
     }

@@ -11,6 +11,9 @@
 void reload_start(struct conversation *conversation);
 /* Makes the direct conversation that `pending` (head of the inbox) writes to. */
 void reload_create(struct conversation *conversation, const struct pending *pending);
+/* A call ended with this status, which says that its storage instance was lost: true when another
+ * one may be asked (the conversation only has to be run). Any other status begins to count anew. */
+bool reload_again(struct conversation *conversation, enum err status);
 /* Fetches and delivers the messages after `published`. */
 void reload_tail(struct conversation *conversation);
 

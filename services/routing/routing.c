@@ -4,10 +4,15 @@
  * are due leave, then deliveries, then answers (so that an ack and the deliveries of its message go
  * out together), and the turn's arena is forgotten.
  *
- * Shutdown: drain refuses new messages and waits until all accepted ones are answered and all
- * cursors written. destroy ends what is left: calls to storage end as "outcome unknown", everything
- * that waits is refused with a retryable reason, and every open request gets its answer before the
- * server goes. */
+ * Frozen (SIGSTOP, a machine that slept): the first thing that happens afterwards finds out. What
+ * is cached of members may have changed meanwhile without a word having reached us, so nothing of
+ * it is trusted; heads need no such care, because the next append is refused when they are old.
+ *
+ * Shutdown: drain refuses new messages, tells the endpoints, and waits until all accepted ones are
+ * answered, all cursors written, and all endpoints have said that they send no more: they take what
+ * was refused to another instance, so clients notice nothing. destroy ends what is left: calls to
+ * storage end as "outcome unknown", everything that waits is refused with a retryable reason, and
+ * every open request gets its answer before the server goes. */
 #include "services/routing/routing.h"
 
 #include "common/contract.h"
@@ -17,6 +22,7 @@
 #include "services/routing/append.h"
 #include "services/routing/conversation.h"
 #include "services/routing/directory.h"
+#include "services/routing/doubt.h"
 #include "services/routing/fanout.h"
 #include "services/routing/interest.h"
 #include "services/routing/marks.h"
@@ -34,13 +40,31 @@
 #define SCRATCH_BYTES_MAX (16u * 1024u * 1024u) /* twice the largest bus message */
 #define TARGETS_MAX 4096u
 #define SECOND_US 1000000u
+#define PAUSE_US 2000000u       /* a turn each second is certain otherwise */
+#define RELEASE_US 2000000u     /* endpoints that do not answer are not waited for */
+#define DRAIN_LINGER_US 100000u /* the bus sends what was published last */
 
 /* --- requests */
+
+/* Before anything that trusts a cache. */
+static void notice_pause(struct routing *routing) {
+    uint64_t now_us = loop_now_us(routing->loop), gap_us = now_us - routing->ran_us;
+    routing->ran_us = now_us;
+    if (gap_us < PAUSE_US) {
+        return;
+    }
+    metric_add(&routing_metrics.pauses, 1);
+    log_event(LOG_WARN, "this process did not run for a while; caches are not trusted",
+              F_UINT("us", gap_us));
+    conversations_distrust(routing);
+    interest_prolong(routing, gap_us);
+}
 
 static void on_request(struct bus_request *request, const uint8_t *body, size_t body_bytes,
                        void *user) {
     static struct log_limit limit;
     struct routing *routing = user;
+    notice_pause(routing);
     enum message_type type = envelope_type(body, body_bytes);
     if (relay_takes(type)) {
         relay_receive(routing, request, type, body, body_bytes);
@@ -97,6 +121,11 @@ static void on_storage_state(struct rpc_peer *peer, void *user) {
     log_event(peer->up ? LOG_INFO : LOG_WARN,
               peer->up ? "storage is connected" : "storage is not connected",
               F_TEXT("storage", peer->address));
+    if (peer->up) {
+        doubts_hurry(routing);
+    } else {
+        members_lost(routing, peer);
+    }
     show_readiness(routing);
 }
 
@@ -109,7 +138,15 @@ static void on_storage_removed(struct rpc_peer *peer, void *user) {
 /* --- turns */
 
 static bool is_drained(const struct routing *routing) {
-    return submits_open(routing->submits) == 0 && marks_waiting(routing->marks) == 0;
+    bool alone = interest_released(routing) ||
+                 loop_now_us(routing->loop) - routing->drain_since_us >= RELEASE_US;
+    return alone && submits_open(routing->submits) == 0 && marks_waiting(routing->marks) == 0 &&
+           relay_idle(routing->relay);
+}
+
+static void on_lingered(struct loop_timer *timer) {
+    struct routing *routing = CONTAINER_OF(timer, struct routing, second);
+    routing->on_drained(routing->drained_user);
 }
 
 static void on_turn_end(struct loop_hook *hook) {
@@ -119,27 +156,31 @@ static void on_turn_end(struct loop_hook *hook) {
     fanout_flush(routing);
     shed_turn(routing);
     arena_reset(&routing->turn);
-    if (routing->draining && routing->on_drained != NULL && is_drained(routing)) {
-        void (*on_drained)(void *user) = routing->on_drained;
-        routing->on_drained = NULL;
-        on_drained(routing->drained_user);
+    routing->ran_us = loop_now_us(routing->loop);
+    if (routing->draining && !routing->drained && is_drained(routing)) {
+        routing->drained = true;
+        loop_timer_start(routing->loop, &routing->second, DRAIN_LINGER_US, on_lingered);
     }
 }
 
 static void on_second(struct loop_timer *timer) {
     struct routing *routing = CONTAINER_OF(timer, struct routing, second);
+    notice_pause(routing);
     interest_tick(routing);
     members_tick(routing);
     conversations_tick(routing);
+    doubts_tick(routing);
     show_readiness(routing);
     loop_timer_start(routing->loop, timer, SECOND_US, on_second);
 }
 
 void routing_drain(struct routing *routing, void (*on_drained)(void *user), void *user) {
     routing->draining = true;
+    routing->drain_since_us = loop_now_us(routing->loop);
     routing->on_drained = on_drained;
     routing->drained_user = user;
     marks_hurry(routing);
+    interest_drain(routing);
     loop_timer_start(routing->loop, &routing->second, 0, on_second); /* a turn even when idle */
 }
 
@@ -155,6 +196,9 @@ static enum err create_parts(struct routing *routing) {
     enum err error = submits_create(routing, &routing->submits);
     if (error == ERR_OK) {
         error = conversations_create(routing, &routing->conversations);
+    }
+    if (error == ERR_OK) {
+        error = doubts_create(routing, &routing->doubts);
     }
     if (error == ERR_OK) {
         error = recent_ids_create(settings->recent_ids_max, &routing->recent);
@@ -251,6 +295,7 @@ enum err routing_create(struct loop *loop, const struct routing_settings *settin
     routing->loop = loop;
     routing->settings = settings;
     routing->storage_check = storage_check;
+    routing->ran_us = loop_now_us(loop);
     arena_init(&routing->turn, TURN_ARENA_BLOCK_BYTES, TURN_ARENA_BYTES_MAX);
     buf_init(&routing->scratch, SCRATCH_BYTES_MAX);
     loop_hook_add(loop, &routing->turn_end, on_turn_end);
@@ -300,6 +345,7 @@ static void destroy_parts(struct routing *routing) {
     targets_destroy(&routing->targets);
     recent_ids_destroy(&routing->recent);
     conversations_destroy(&routing->conversations);
+    doubts_destroy(&routing->doubts);
     submits_destroy(&routing->submits);
 }
 

@@ -18,8 +18,9 @@ enum err routing_create(struct loop *loop, const struct routing_settings *settin
 /* Answers what is still open (retryable) and frees everything. Not inside a callback of the loop.
  */
 void routing_destroy(struct routing **routing);
-/* Refuses new messages (REASON_DRAIN); on_drained is called once, from the loop, when all accepted
- * ones are answered and all cursors are written. */
+/* Refuses new messages (REASON_DRAIN) and tells the endpoints; on_drained is called once, from the
+ * loop, when all accepted ones are answered, all cursors are written and the endpoints have gone to
+ * other instances (those that do not say so within two seconds are not waited for). */
 void routing_drain(struct routing *routing, void (*on_drained)(void *user), void *user);
 /* True while at least one storage instance is up. */
 bool routing_storage_up(const struct routing *routing);

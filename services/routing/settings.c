@@ -47,7 +47,7 @@ const struct conf_row routing_conf_rows[] = {
         "100000000", "The same limit for one event loop of one connection instance."),
     ROW("sessions_max", CONF_UINT, sessions_max, "262144", "16", "10000000",
         "Sessions known over all connection instances."),
-    ROW("endpoint_lease", CONF_DURATION, endpoint_lease_us, "10s", "1s", "10m",
+    ROW("endpoint_lease", CONF_DURATION, endpoint_lease_us, "6s", "1s", "10m",
         "A connection instance that is silent for longer is forgotten."),
     ROW("receipts_members_max", CONF_UINT, receipts_members_max, "64", "0", "1000",
         "Read and delivered marks are shown to others in groups of at most this many members."),

@@ -24,6 +24,7 @@ struct routing {
 
     struct submits *submits;
     struct conversations *conversations;
+    struct doubts *doubts;
     struct recent_ids *recent;
     struct targets *targets;
     struct user_rates *rates;
@@ -40,7 +41,10 @@ struct routing {
     struct loop_hook turn_end;
     struct loop_timer second; /* leases, retries */
     size_t loads_out;         /* reload: conversations being loaded */
+    uint64_t ran_us;          /* the last turn that was noticed */
+    uint64_t drain_since_us;
     bool draining;
+    bool drained; /* lets the last publications leave */
     bool closing; /* routing_destroy: nothing new begins */
     void (*on_drained)(void *user);
     void *drained_user;

@@ -88,6 +88,9 @@ void submit_release(struct routing *routing, struct submit_batch *batch) {
 static void count_outcome(const struct pending *pending, const struct submit_outcome *outcome) {
     if (outcome->reason != REASON_OK) {
         routing_metrics_rejected(outcome->reason);
+        if (outcome->reason == REASON_TIMEOUT) {
+            metric_add(&routing_metrics.unknown_outcomes, 1);
+        }
         return;
     }
     metric_add(outcome->replay ? &routing_metrics.replays : &routing_metrics.accepted, 1);
@@ -102,8 +105,11 @@ static void finish_one(struct routing *routing, struct submit_batch *batch) {
     }
 }
 
-void submit_resolve(struct pending *pending, const struct submit_outcome *outcome) {
+void submit_resolve(struct pending *pending, const struct submit_outcome *how) {
     CONTRACT(!list_node_linked(&pending->node));
+    static const struct submit_outcome unknown = {.reason = REASON_TIMEOUT};
+    bool refused = how->reason != REASON_OK && how->reason != REASON_CONFLICT;
+    const struct submit_outcome *outcome = refused && pending->in_doubt ? &unknown : how;
     struct routing *routing = pending->routing;
     Pipit__SubmitResult *result = pending->result;
     result->reason = (uint32_t)outcome->reason;

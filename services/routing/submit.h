@@ -30,6 +30,7 @@ struct pending {
     Pipit__SubmitResult *result;
     struct conversation *conversation; /* NULL before admission */
     uint64_t seq, ts_ms;
+    bool in_doubt; /* an append of it ended without an answer: it may be stored */
     bool origin_checked;
     bool target_checked; /* the three below are filled in */
     bool target_own;
@@ -52,7 +53,9 @@ void submits_destroy(struct submits **submits); /* all batches answered */
  * resolved. */
 void submit_receive(struct routing *routing, struct bus_request *request, const uint8_t *body,
                     size_t body_bytes);
-/* Ends a pending submit; it must be on no list. Its memory may be gone at the end of the turn. */
+/* Ends a pending submit; it must be on no list. Its memory may be gone at the end of the turn. One
+ * that is in doubt cannot be refused: whatever the reason, its sender is told `timeout`, except
+ * that `conflict` says who has the id. */
 void submit_resolve(struct pending *pending, const struct submit_outcome *outcome);
 void submit_refuse(struct pending *pending, enum reason reason);
 /* Counts a pending submit as waiting in a conversation; false when the total is at its limit. */

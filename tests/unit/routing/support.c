@@ -151,9 +151,9 @@ void world_start(struct world *world, int routing_count, world_change_fn change)
 }
 
 static void remove_folder(const struct world *world) {
-    static const char *const names[] = {"storage", "routing0", "routing1"};
+    static const char *const names[] = {"storage", "storage2", "routing0", "routing1"};
     static const char *const ends[] = {"rep", "pub"};
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 8; i++) {
         char path[128];
         (void)snprintf(path, sizeof path, "%s/%s.%s", world->folder, names[i / 2], ends[i % 2]);
         (void)unlink(path); /* nng may have removed it */
@@ -317,6 +317,7 @@ static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, vo
         endpoint->need_snapshot = reply->need_snapshot;
         endpoint->interest_error = reply->error;
         endpoint->boot_id = reply->boot_id;
+        endpoint->told_draining = reply->draining;
         endpoint->interest_replies++;
     } else {
         see_other(endpoint, type, message);

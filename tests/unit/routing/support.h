@@ -54,7 +54,7 @@ struct endpoint_peer {
     uint64_t boot_id; /* of the last InterestReply */
     unsigned replies, interest_replies, troubles, empty_replies;
     uint64_t timeout_us; /* of its calls */
-    bool need_snapshot;
+    bool need_snapshot, told_draining;
     uint32_t interest_error;
     size_t result_count, delivery_count, batches;
     struct seen_result results[ENDPOINT_RESULTS_MAX];

@@ -508,6 +508,16 @@ void script_start(struct scripted_storage *storage, struct loop *loop, struct bu
     CONTRACT(bus_server_create(bus, url, 64, on_request, storage, &storage->server) == ERR_OK);
 }
 
+void script_join(struct scripted_storage *storage, const char *address) {
+    char url[BUS_URL_BYTES];
+    CONTRACT(bus_url_derive(address, BUS_URL_PUB, url) == ERR_OK);
+    CONTRACT(stream_publisher_create(storage->loop, storage->bus, url, 4,
+                                     &storage->second_publisher) == ERR_OK);
+    CONTRACT(bus_url_derive(address, BUS_URL_REP, url) == ERR_OK);
+    CONTRACT(bus_server_create(storage->bus, url, 64, on_request, storage,
+                               &storage->second_server) == ERR_OK);
+}
+
 void script_restart_server(struct scripted_storage *storage, const char *url) {
     CONTRACT(bus_server_create(storage->bus, url, 64, on_request, storage, &storage->server) ==
              ERR_OK);
@@ -516,7 +526,9 @@ void script_restart_server(struct scripted_storage *storage, const char *url) {
 void script_finish(struct scripted_storage *storage) {
     script_release(storage);
     bus_server_close(&storage->server);
+    bus_server_close(&storage->second_server);
     stream_publisher_destroy(&storage->publisher);
+    stream_publisher_destroy(&storage->second_publisher);
     for (size_t i = 0; i < storage->conversation_count; i++) {
         mem_free(storage->conversations[i].rows);
     }

@@ -58,8 +58,8 @@ enum script_action {
 struct scripted_storage {
     struct loop *loop;
     struct bus *bus;
-    struct bus_server *server;
-    struct stream_publisher *publisher;
+    struct bus_server *server, *second_server; /* second: script_join */
+    struct stream_publisher *publisher, *second_publisher;
     struct arena arena;
     struct buf scratch;
     size_t conversation_count;
@@ -77,6 +77,8 @@ struct scripted_storage {
 void script_start(struct scripted_storage *storage, struct loop *loop, struct bus *bus,
                   const char *address);
 void script_finish(struct scripted_storage *storage);
+/* A second instance over the same data; it has a pulse and publishes nothing else. */
+void script_join(struct scripted_storage *storage, const char *address);
 /* Answers requests again after the test closed storage->server. */
 void script_restart_server(struct scripted_storage *storage, const char *url);
 

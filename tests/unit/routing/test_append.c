@@ -92,6 +92,10 @@ static void seqs_are_dense_in_sending_order(void **state) {
     check_deliveries(endpoint);
 }
 
+static bool all_pending(void *arg) {
+    return routing_metrics.pending.value == *(int64_t *)arg;
+}
+
 /* While an append is out, later messages gather: one more append carries them all. */
 static void appends_gather_behind_a_flight(void **state) {
     (void)state;
@@ -104,6 +108,8 @@ static void appends_gather_behind_a_flight(void **state) {
         refs[i] = endpoint_text(endpoint, "u_ann", "c_family", NULL, "x");
         world_until_size(&world, &world.storage.held_count, 1);
     }
+    int64_t sent = 20;
+    world_until(&world, all_pending, &sent); /* they have all arrived */
     assert_int_equal(world.storage.held_count, 1);
     script_on(&world.storage, MESSAGE_APPEND_BATCH, SCRIPT_SERVE);
     script_release(&world.storage);
