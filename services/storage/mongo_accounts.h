@@ -13,6 +13,24 @@ static inline bool mongo_hash_valid(const ProtobufCBinaryData *hash) {
     return hash->len > 0 && hash->len <= MONGO_HASH_BYTES_MAX;
 }
 
+/* --- whole documents, each in the file of its collection: for its own inserts, and for moving a
+ * store here. */
+void mongo_user_encode(const Pipit__User *user, const char *invite,
+                       bson_t *doc); /* invite or NULL */
+void mongo_device_encode(const Pipit__Device *device, bson_t *doc);
+struct mongo_token {
+    ProtobufCBinaryData hash;
+    uint64_t generation, expires_ms;
+};
+/* Without _id and revision. */
+void mongo_family_encode(const char *user, const char *device, uint64_t current,
+                         const struct mongo_token *tokens, size_t count, bson_t *fields);
+void mongo_invite_encode(const Pipit__Invite *invite, const char *id, bson_t *doc);
+void mongo_keys_encode(Pipit__SigningKey *const *keys, size_t count, bson_t *doc); /* all */
+void mongo_revocation_encode(const Pipit__Revocation *revocation, bson_t *doc);
+void mongo_block_encode(const char *user, const char *blocked, uint64_t since_ms, bson_t *doc);
+void mongo_audit_encode(const Pipit__AuditEntry *entry, bson_t *doc);
+
 /* --- mongo_users.c */
 /* NULL: no memory. */
 Pipit__User *mongo_user_decode(const bson_t *doc, bool with_secret, struct arena *arena);

@@ -62,16 +62,28 @@ static enum err find_id(struct mongo_session *session, int direction, uint32_t l
     return error;
 }
 
+void mongo_audit_encode(const Pipit__AuditEntry *entry, bson_t *doc) {
+    BSON_APPEND_INT64(doc, "_id", (int64_t)entry->id);
+    BSON_APPEND_UTF8(doc, "actor", entry->actor);
+    BSON_APPEND_UTF8(doc, "action", entry->action);
+    BSON_APPEND_UTF8(doc, "subject", entry->subject);
+    BSON_APPEND_UTF8(doc, "detail", entry->detail);
+    BSON_APPEND_INT64(doc, "at", (int64_t)entry->at_ms);
+    BSON_APPEND_UTF8(doc, "address", entry->address);
+}
+
 static enum err insert(struct mongo_session *session, const Pipit__AuditAppend *request,
                        uint64_t id) {
+    Pipit__AuditEntry entry = PIPIT__AUDIT_ENTRY__INIT;
+    entry.id = id;
+    entry.actor = request->actor;
+    entry.action = request->action;
+    entry.subject = request->subject;
+    entry.detail = request->detail;
+    entry.at_ms = request->now_ms;
+    entry.address = request->address;
     bson_t doc = BSON_INITIALIZER;
-    BSON_APPEND_INT64(&doc, "_id", (int64_t)id);
-    BSON_APPEND_UTF8(&doc, "actor", request->actor);
-    BSON_APPEND_UTF8(&doc, "action", request->action);
-    BSON_APPEND_UTF8(&doc, "subject", request->subject);
-    BSON_APPEND_UTF8(&doc, "detail", request->detail);
-    BSON_APPEND_INT64(&doc, "at", (int64_t)request->now_ms);
-    BSON_APPEND_UTF8(&doc, "address", request->address);
+    mongo_audit_encode(&entry, &doc);
     enum err error = mongo_insert_one(session, MONGO_AUDIT, &doc);
     bson_destroy(&doc);
     return error;

@@ -100,22 +100,29 @@ enum err mongo_direct_settle(struct mongo_session *session, const struct mongo_s
 
 /* --- the block */
 
-static enum err write_block(struct mongo_session *session, const Pipit__BlockChange *request) {
+void mongo_block_encode(const char *user, const char *blocked, uint64_t since_ms, bson_t *doc) {
     char id[MONGO_JOINED_BYTES];
-    (void)mongo_join(id, request->user, request->blocked, NULL);
+    BSON_APPEND_UTF8(doc, "_id", mongo_join(id, user, blocked, NULL));
+    BSON_APPEND_UTF8(doc, "blocked", blocked);
+    BSON_APPEND_INT64(doc, "since", (int64_t)since_ms);
+}
+
+static enum err insert_block(struct mongo_session *session, const Pipit__BlockChange *request) {
     bson_t doc = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&doc, "_id", id);
-    enum err error = ERR_OK;
-    if (request->on) {
-        BSON_APPEND_UTF8(&doc, "blocked", request->blocked);
-        BSON_APPEND_INT64(&doc, "since", (int64_t)request->now_ms);
-        error = mongo_insert_one(session, MONGO_BLOCKS, &doc);
-    } else {
-        size_t deleted = 0;
-        error = mongo_delete(session, MONGO_BLOCKS, &doc, &deleted);
-    }
+    mongo_block_encode(request->user, request->blocked, request->now_ms, &doc);
+    enum err error = mongo_insert_one(session, MONGO_BLOCKS, &doc);
     bson_destroy(&doc);
     return error == ERR_EXISTS ? ERR_OK : error;
+}
+
+static enum err delete_block(struct mongo_session *session, const Pipit__BlockChange *request) {
+    char id[MONGO_JOINED_BYTES];
+    bson_t filter;
+    size_t deleted = 0;
+    mongo_id_filter(&filter, mongo_join(id, request->user, request->blocked, NULL));
+    enum err error = mongo_delete(session, MONGO_BLOCKS, &filter, &deleted);
+    bson_destroy(&filter);
+    return error;
 }
 
 struct block_change {
@@ -173,7 +180,8 @@ static enum err apply(struct block_change *change, Pipit__MembersChanged **chang
         error = settle(change, true, false, &change->first);
     }
     if (error == ERR_OK) {
-        error = write_block(change->session, change->request);
+        error = on ? insert_block(change->session, change->request)
+                   : delete_block(change->session, change->request);
     }
     if (error == ERR_OK) {
         error = settle(change, false, on, &change->last);

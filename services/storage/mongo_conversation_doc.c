@@ -95,6 +95,9 @@ static enum err decode(const bson_t *doc, struct arena *arena, struct mongo_conv
 enum err mongo_conversation_read(struct mongo_session *session, const char *id, struct arena *arena,
                                  struct mongo_conversation *out) {
     bson_t doc;
+    if (!mongo_id_valid(id)) {
+        return ERR_NOT_FOUND;
+    }
     enum err error = mongo_get(session, MONGO_CONVERSATIONS, id, &doc);
     if (error == ERR_OK) {
         error = decode(&doc, arena, out);

@@ -262,6 +262,9 @@ enum err mongo_conversation_create(struct store *store, const Pipit__Conversatio
     struct creation creation = {
         .request = request, .arena = arena, .reply = reply, .changed = changed};
     *changed = NULL;
+    if (!mongo_id_valid(request->id) || !mongo_text_valid(request->title)) {
+        return ERR_INVALID;
+    }
     enum err error = conversation_shape_read(request, self->members_max, arena, &creation.shape);
     if (error == ERR_OK) {
         error = mongo_begin(self->db, &creation.session);

@@ -132,17 +132,22 @@ static enum err renew(struct mongo_session *session, const Pipit__SessionCreate 
     return error;
 }
 
-static enum err insert(struct mongo_session *session, const Pipit__SessionCreate *request,
-                       const char *key) {
-    const Pipit__Device *device = request->device;
+void mongo_device_encode(const Pipit__Device *device, bson_t *doc) {
+    char id[MONGO_JOINED_BYTES];
+    BSON_APPEND_UTF8(doc, "_id", mongo_join(id, device->user, device->id, NULL));
+    BSON_APPEND_UTF8(doc, "user", device->user);
+    BSON_APPEND_UTF8(doc, "device", device->id);
+    BSON_APPEND_UTF8(doc, "name", device->name);
+    BSON_APPEND_UTF8(doc, "platform", device->platform);
+    BSON_APPEND_INT64(doc, "created", (int64_t)device->created_ms);
+    BSON_APPEND_INT64(doc, "seen", (int64_t)device->seen_ms);
+}
+
+static enum err insert(struct mongo_session *session, const Pipit__SessionCreate *request) {
+    Pipit__Device device = *request->device;
     bson_t doc = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&doc, "_id", key);
-    BSON_APPEND_UTF8(&doc, "user", device->user);
-    BSON_APPEND_UTF8(&doc, "device", device->id);
-    BSON_APPEND_UTF8(&doc, "name", device->name);
-    BSON_APPEND_UTF8(&doc, "platform", device->platform);
-    BSON_APPEND_INT64(&doc, "created", (int64_t)request->now_ms);
-    BSON_APPEND_INT64(&doc, "seen", (int64_t)request->now_ms);
+    device.created_ms = device.seen_ms = request->now_ms;
+    mongo_device_encode(&device, &doc);
     enum err error = mongo_insert_one(session, MONGO_DEVICES, &doc);
     bson_destroy(&doc);
     return error;
@@ -168,7 +173,7 @@ static enum err add_new(struct mongo_session *session, const Pipit__SessionCreat
                         const char *key, struct arena *arena) {
     enum err error = check_room(session, request, arena);
     if (error == ERR_OK) {
-        error = insert(session, request, key);
+        error = insert(session, request);
     }
     if (error == ERR_OK) {
         error = check_room(session, request, arena);

@@ -47,11 +47,14 @@ void mongo_append_in(bson_t *filter, const char *key, const char *const *texts, 
     bson_t array;
     BSON_APPEND_DOCUMENT_BEGIN(filter, key, &condition);
     BSON_APPEND_ARRAY_BEGIN(&condition, "$in", &array);
+    uint32_t used = 0;
     for (size_t i = 0; i < count; i++) {
         char room[16];
         const char *place = NULL;
-        (void)bson_uint32_to_string((uint32_t)i, &place, room, sizeof(room));
-        BSON_APPEND_UTF8(&array, place, texts[i]);
+        if (bson_utf8_validate(texts[i], strlen(texts[i]), false)) { /* else it matches nothing */
+            (void)bson_uint32_to_string(used++, &place, room, sizeof(room));
+            BSON_APPEND_UTF8(&array, place, texts[i]);
+        }
     }
     bson_append_array_end(&condition, &array);
     bson_append_document_end(filter, &condition);

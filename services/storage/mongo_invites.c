@@ -27,11 +27,15 @@ static void encode(const Pipit__Invite *invite, bson_t *doc) {
     bson_append_array_end(doc, &claims);
 }
 
+void mongo_invite_encode(const Pipit__Invite *invite, const char *id, bson_t *doc) {
+    BSON_APPEND_UTF8(doc, "_id", id);
+    encode(invite, doc);
+    BSON_APPEND_INT64(doc, MONGO_REV, 1);
+}
+
 static enum err insert(struct mongo_session *session, const char *id, const Pipit__Invite *invite) {
     bson_t doc = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&doc, "_id", id);
-    encode(invite, &doc);
-    BSON_APPEND_INT64(&doc, MONGO_REV, 1);
+    mongo_invite_encode(invite, id, &doc);
     enum err error = mongo_insert_one(session, MONGO_INVITES, &doc);
     bson_destroy(&doc);
     return error;

@@ -5,7 +5,7 @@
  * because the rule is about all of them: two instances may make a key at the same moment, and
  * expected_count lets one of them win by the comparison of the revision; the other reads what won.
  * There are a handful of keys at any time. */
-#include "services/storage/mongo_filter.h"
+#include "services/storage/mongo_accounts.h"
 
 #include "services/storage/mongo_swap.h"
 #include <stdlib.h>
@@ -85,11 +85,11 @@ static void append_bytes(bson_t *item, const char *name, const ProtobufCBinaryDa
                        (uint32_t)bytes->len);
 }
 
-static void encode_keys(const struct keys *keys, bson_t *fields) {
+static void encode_keys(Pipit__SigningKey *const *keys, size_t count, bson_t *fields) {
     bson_t array;
     BSON_APPEND_ARRAY_BEGIN(fields, "keys", &array);
-    for (size_t i = 0; i < keys->count; i++) {
-        const Pipit__SigningKey *key = keys->items[i];
+    for (size_t i = 0; i < count; i++) {
+        const Pipit__SigningKey *key = keys[i];
         char room[16];
         const char *place = NULL;
         bson_t item;
@@ -107,19 +107,23 @@ static void encode_keys(const struct keys *keys, bson_t *fields) {
     bson_append_array_end(fields, &array);
 }
 
+void mongo_keys_encode(Pipit__SigningKey *const *keys, size_t count, bson_t *doc) {
+    BSON_APPEND_UTF8(doc, "_id", KEYS_ID);
+    BSON_APPEND_INT64(doc, MONGO_REV, 1);
+    encode_keys(keys, count, doc);
+}
+
 /* Replaces what was read, or makes the document. *lost: somebody else was faster. */
 static enum err write_keys(struct mongo_session *session, const struct keys *keys, bool *lost) {
     bson_t fields = BSON_INITIALIZER;
     enum err error = ERR_OK;
     if (keys->rev == 0) {
-        BSON_APPEND_UTF8(&fields, "_id", KEYS_ID);
-        BSON_APPEND_INT64(&fields, MONGO_REV, 1);
-        encode_keys(keys, &fields);
+        mongo_keys_encode(keys->items, keys->count, &fields);
         error = mongo_insert_one(session, MONGO_KEYS, &fields);
         *lost = error == ERR_EXISTS;
         error = *lost ? ERR_OK : error;
     } else {
-        encode_keys(keys, &fields);
+        encode_keys(keys->items, keys->count, &fields);
         error = mongo_swap(session, MONGO_KEYS, KEYS_ID, keys->rev, NULL, &fields, lost);
     }
     bson_destroy(&fields);

@@ -245,8 +245,10 @@ static enum err collect(struct walk *walk) {
     bool end = false;
     enum err error = ERR_OK;
     walk->last = walk->request->after;
-    if (single && strcmp(walk->request->conversation, walk->request->after) <= 0) {
-        return ERR_OK; /* it was on the page before */
+    if (!mongo_id_valid(walk->request->user) ||
+        (single && (!mongo_id_valid(walk->request->conversation) ||
+                    strcmp(walk->request->conversation, walk->request->after) <= 0))) {
+        return ERR_OK; /* nobody's, no conversation's, or on the page before */
     }
     while (error == ERR_OK && !walk->more && !end) {
         error = read_batch(walk);
@@ -394,7 +396,7 @@ static enum err list(struct walk *walk, Pipit__ConversationsReply *reply) {
     if (error == ERR_OK && request->with_last_message) {
         error = add_last_messages(walk);
     }
-    if (error == ERR_OK && request->device[0] != '\0') {
+    if (error == ERR_OK && mongo_id_valid(request->device)) {
         error = add_devices(walk, reply);
     }
     reply->items = walk->items;
@@ -411,6 +413,9 @@ enum err mongo_conversations(struct store *store, const Pipit__ConversationsRequ
     walk.items = arena_alloc(arena, walk.limit * sizeof(*walk.items));
     walk.batch = arena_alloc(arena, (walk.limit + 1) * sizeof(*walk.batch));
     reply->epoch = mongo_store_epoch(self, arena);
+    if (!mongo_text_valid(request->after)) {
+        return ERR_INVALID;
+    }
     if (walk.items == NULL || walk.batch == NULL || reply->epoch == NULL) {
         reply->epoch = "";
         return ERR_NO_MEMORY;

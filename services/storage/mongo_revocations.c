@@ -113,6 +113,18 @@ static enum err drop_expired(struct mongo_session *session, uint64_t now_ms) {
     return error;
 }
 
+void mongo_revocation_encode(const Pipit__Revocation *revocation, bson_t *doc) {
+    char id[MONGO_JOINED_BYTES];
+    BSON_APPEND_UTF8(
+        doc, "_id",
+        mongo_join(id, revocation->user, revocation->device, revocation->except_device));
+    BSON_APPEND_UTF8(doc, "user", revocation->user);
+    BSON_APPEND_UTF8(doc, "device", revocation->device);
+    BSON_APPEND_UTF8(doc, "except", revocation->except_device);
+    BSON_APPEND_INT64(doc, "before", (int64_t)revocation->before_ms);
+    BSON_APPEND_INT64(doc, "until", (int64_t)revocation->until_ms);
+}
+
 static enum err remember(struct mongo_session *session, const Pipit__Revoke *request,
                          const char *except) {
     char id[MONGO_JOINED_BYTES];
@@ -140,8 +152,7 @@ enum err mongo_revoke(struct store *store, const Pipit__Revoke *request, struct 
     (void)reply;
     const char *except = request->device[0] == '\0' ? request->except_device : "";
     struct mongo_session session;
-    if (!mongo_id_valid(request->user) ||
-        strnlen(except, STORE_ID_BYTES_MAX + 1) > STORE_ID_BYTES_MAX) {
+    if (!mongo_id_valid(request->user) || (except[0] != '\0' && !mongo_id_valid(except))) {
         return ERR_NOT_FOUND;
     }
     enum err error = mongo_begin(mongo_store_of(store)->db, &session);

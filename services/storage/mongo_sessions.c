@@ -22,14 +22,10 @@
 
 #define SUCCESSORS_MAX 8u /* tabs of one browser that refresh at the same moment */
 
-struct token {
-    ProtobufCBinaryData hash;
-    uint64_t generation, expires_ms;
-};
 struct family {
     char *id, *user, *device;
     uint64_t current, rev;
-    struct token *tokens; /* with room for one more */
+    struct mongo_token *tokens; /* with room for one more */
     size_t count;
 };
 
@@ -37,7 +33,7 @@ static bool same_hash(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b
     return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
 }
 
-static void append_token(bson_t *array, size_t index, const struct token *token) {
+static void append_token(bson_t *array, size_t index, const struct mongo_token *token) {
     char room[16];
     const char *place = NULL;
     bson_t item;
@@ -69,7 +65,8 @@ static enum err count_item(const bson_t *item, void *user) {
 
 static enum err decode_token(const bson_t *item, void *user) {
     struct decoding *decoding = user;
-    struct token token = {.generation = mongo_u64(item, "g"), .expires_ms = mongo_u64(item, "e")};
+    struct mongo_token token = {.generation = mongo_u64(item, "g"),
+                                .expires_ms = mongo_u64(item, "e")};
     enum err error = mongo_bytes(item, "h", decoding->arena, &token.hash);
     if (error == ERR_OK) {
         decoding->family->tokens[decoding->family->count++] = token;
@@ -115,21 +112,28 @@ static enum err find_family(struct mongo_session *session, const ProtobufCBinary
 
 /* --- login */
 
+void mongo_family_encode(const char *user, const char *device, uint64_t current,
+                         const struct mongo_token *tokens, size_t count, bson_t *fields) {
+    bson_t array;
+    BSON_APPEND_UTF8(fields, "user", user);
+    BSON_APPEND_UTF8(fields, "device", device);
+    BSON_APPEND_INT64(fields, "current", (int64_t)current);
+    BSON_APPEND_ARRAY_BEGIN(fields, "tokens", &array);
+    for (size_t i = 0; i < count; i++) {
+        append_token(&array, i, &tokens[i]);
+    }
+    bson_append_array_end(fields, &array);
+}
+
 static enum err begin_family(struct mongo_session *session, const Pipit__SessionCreate *request) {
     const Pipit__Device *device = request->device;
     char id[MONGO_JOINED_BYTES];
-    struct token token = {
+    struct mongo_token token = {
         .hash = request->refresh_hash, .generation = 1, .expires_ms = request->expires_ms};
     bson_t update = BSON_INITIALIZER;
     bson_t part;
-    bson_t tokens;
     BSON_APPEND_DOCUMENT_BEGIN(&update, "$set", &part);
-    BSON_APPEND_UTF8(&part, "user", device->user);
-    BSON_APPEND_UTF8(&part, "device", device->id);
-    BSON_APPEND_INT64(&part, "current", 1);
-    BSON_APPEND_ARRAY_BEGIN(&part, "tokens", &tokens);
-    append_token(&tokens, 0, &token);
-    bson_append_array_end(&part, &tokens);
+    mongo_family_encode(device->user, device->id, 1, &token, 1, &part);
     bson_append_document_end(&update, &part);
     BSON_APPEND_DOCUMENT_BEGIN(&update, "$inc", &part);
     BSON_APPEND_INT64(&part, MONGO_REV, 1);
@@ -200,8 +204,8 @@ enum err mongo_session_create(struct store *store, const Pipit__SessionCreate *r
 
 /* --- rotation */
 
-static const struct token *find_token(const struct family *family,
-                                      const ProtobufCBinaryData *hash) {
+static const struct mongo_token *find_token(const struct family *family,
+                                            const ProtobufCBinaryData *hash) {
     for (size_t i = 0; i < family->count; i++) {
         if (same_hash(&family->tokens[i].hash, hash)) {
             return &family->tokens[i];
@@ -212,10 +216,10 @@ static const struct token *find_token(const struct family *family,
 
 /* Of this generation, all but the SUCCESSORS_MAX - 1 that expire last: room for a new one. */
 static bool crowded_out(const struct family *family, size_t place, uint64_t generation) {
-    const struct token *token = &family->tokens[place];
+    const struct mongo_token *token = &family->tokens[place];
     size_t better = 0;
     for (size_t i = 0; i < family->count; i++) {
-        const struct token *other = &family->tokens[i];
+        const struct mongo_token *other = &family->tokens[i];
         bool later = other->expires_ms > token->expires_ms ||
                      (other->expires_ms == token->expires_ms && i > place);
         better += other->generation == generation && later;
@@ -227,7 +231,7 @@ static void prune(const struct family *family, uint64_t next, uint64_t now_ms, b
                   size_t *count) {
     uint64_t oldest = next > STORE_GENERATIONS_KEPT ? next - STORE_GENERATIONS_KEPT : 0;
     for (size_t i = 0; i < family->count; i++) {
-        const struct token *token = &family->tokens[i];
+        const struct mongo_token *token = &family->tokens[i];
         if (token->generation >= oldest && token->expires_ms > now_ms &&
             !crowded_out(family, i, next)) {
             append_token(array, (*count)++, token);
@@ -238,7 +242,7 @@ static void prune(const struct family *family, uint64_t next, uint64_t now_ms, b
 /* The successor of a good token. A repeated request finds its own successor stored. */
 static enum err succeed(struct mongo_session *session, const Pipit__SessionRotate *request,
                         const struct family *family, uint64_t generation, bool *lost) {
-    const struct token *known = find_token(family, &request->new_refresh_hash);
+    const struct mongo_token *known = find_token(family, &request->new_refresh_hash);
     if (known != NULL) {
         return known->generation == generation + 1 ? ERR_OK : ERR_EXISTS;
     }
@@ -246,9 +250,9 @@ static enum err succeed(struct mongo_session *session, const Pipit__SessionRotat
     bson_t fields = BSON_INITIALIZER;
     bson_t array;
     size_t count = 0;
-    struct token token = {.hash = request->new_refresh_hash,
-                          .generation = generation + 1,
-                          .expires_ms = request->expires_ms};
+    struct mongo_token token = {.hash = request->new_refresh_hash,
+                                .generation = generation + 1,
+                                .expires_ms = request->expires_ms};
     append_hash(&guard, &request->refresh_hash);
     BSON_APPEND_INT64(&fields, "current", (int64_t)generation);
     BSON_APPEND_ARRAY_BEGIN(&fields, "tokens", &array);
@@ -284,7 +288,7 @@ static enum err decide(struct rotation *rotation, const struct family *family,
                        const Pipit__User *user, bool *lost) {
     const Pipit__SessionRotate *request = rotation->request;
     struct mongo_session *session = &rotation->session;
-    const struct token *token = find_token(family, &request->refresh_hash);
+    const struct mongo_token *token = find_token(family, &request->refresh_hash);
     if (token == NULL) {
         return ERR_CORRUPT; /* the server found it by this hash */
     }

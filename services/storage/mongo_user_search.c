@@ -91,6 +91,9 @@ enum err mongo_users(struct store *store, const Pipit__UsersRequest *request, st
                             .arena = arena,
                             .limit = mongo_limit(request->limit, STORE_USERS_LIMIT_MAX),
                             .reply = reply};
+    if (!mongo_text_valid(request->after)) {
+        return ERR_INVALID;
+    }
     reply->users = arena_alloc(arena, search.limit * sizeof(*reply->users));
     if (reply->users == NULL) {
         return ERR_NO_MEMORY;

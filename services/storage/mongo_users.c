@@ -31,6 +31,9 @@ Pipit__User *mongo_user_decode(const bson_t *doc, bool with_secret, struct arena
 
 enum err mongo_user_usable(struct mongo_session *session, const char *user) {
     bson_t doc;
+    if (!mongo_id_valid(user)) {
+        return ERR_NOT_FOUND;
+    }
     enum err error = mongo_get(session, MONGO_USERS, user, &doc);
     if (error == ERR_OK && mongo_bool(&doc, "disabled")) {
         error = ERR_DISABLED;
@@ -84,6 +87,9 @@ enum err mongo_users_usable(struct mongo_session *session, const char *const *id
 enum err mongo_user_load(struct mongo_session *session, const char *id, bool with_secret,
                          struct arena *arena, Pipit__User **user) {
     bson_t doc;
+    if (!mongo_id_valid(id)) {
+        return ERR_NOT_FOUND;
+    }
     enum err error = mongo_get(session, MONGO_USERS, id, &doc);
     if (error == ERR_OK) {
         Pipit__User *found = mongo_user_decode(&doc, with_secret, arena);
@@ -102,22 +108,29 @@ static bool new_user_valid(const Pipit__User *user) {
            mongo_text_valid(user->display_name) && mongo_text_valid(user->password_hash);
 }
 
+void mongo_user_encode(const Pipit__User *user, const char *invite, bson_t *doc) {
+    BSON_APPEND_UTF8(doc, "_id", user->id);
+    BSON_APPEND_UTF8(doc, "name", user->name);
+    BSON_APPEND_UTF8(doc, "display", user->display_name);
+    BSON_APPEND_UTF8(doc, "hash", user->password_hash);
+    BSON_APPEND_BOOL(doc, "admin", user->admin != 0);
+    BSON_APPEND_BOOL(doc, "disabled", user->disabled != 0);
+    BSON_APPEND_INT64(doc, "created", (int64_t)user->created_ms);
+    BSON_APPEND_INT64(doc, "changed", (int64_t)user->changed_ms);
+    if (invite != NULL) {
+        BSON_APPEND_UTF8(doc, "invite", invite);
+    }
+}
+
 static enum err insert(struct mongo_session *session, const Pipit__UserCreate *request,
                        bool admin) {
-    const Pipit__User *user = request->user;
+    Pipit__User user = *request->user;
+    bool invited = request->invite_hash.len > 0;
     char invite[MONGO_HASH_TEXT_BYTES];
     bson_t doc = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&doc, "_id", user->id);
-    BSON_APPEND_UTF8(&doc, "name", user->name);
-    BSON_APPEND_UTF8(&doc, "display", user->display_name);
-    BSON_APPEND_UTF8(&doc, "hash", user->password_hash);
-    BSON_APPEND_BOOL(&doc, "admin", admin);
-    BSON_APPEND_BOOL(&doc, "disabled", user->disabled != 0);
-    BSON_APPEND_INT64(&doc, "created", (int64_t)request->now_ms);
-    BSON_APPEND_INT64(&doc, "changed", (int64_t)request->now_ms);
-    if (request->invite_hash.len > 0) {
-        BSON_APPEND_UTF8(&doc, "invite", mongo_hash_text(invite, &request->invite_hash));
-    }
+    user.admin = admin;
+    user.created_ms = user.changed_ms = request->now_ms;
+    mongo_user_encode(&user, invited ? mongo_hash_text(invite, &request->invite_hash) : NULL, &doc);
     enum err error = mongo_insert_one(session, MONGO_USERS, &doc);
     bson_destroy(&doc);
     return error;
@@ -233,6 +246,9 @@ enum err mongo_user_update(struct store *store, const Pipit__UserUpdate *request
     struct mongo_session session;
     if (!mongo_text_valid(request->display_name) || !mongo_text_valid(request->password_hash)) {
         return ERR_INVALID;
+    }
+    if (!mongo_id_valid(request->id)) {
+        return ERR_NOT_FOUND;
     }
     enum err error = mongo_begin(mongo_store_of(store)->db, &session);
     if (error != ERR_OK) {
