@@ -8,6 +8,7 @@
  * the log stays dense for clients, the damage stays in one message, and nothing wrong is shown. */
 #include "services/storage/store_sqlite.h"
 
+#include "services/storage/sqlite_export.h"
 #include "services/storage/stored_message.h"
 
 #define MESSAGE_COLUMNS                                                                            \
@@ -337,4 +338,50 @@ enum err sqlite_origin(struct store *store, const Pipit__OriginRequest *request,
     struct sqlite_db *db = NULL;
     enum err error = sqlite_read_begin(self, &db);
     return error != ERR_OK ? error : sqlite_read_end(self, db, origin(db, request, arena, reply));
+}
+
+/* --- export */
+
+/* The recall that stands for a damaged message keeps the message's id where that is one, so that
+ * sending it again is still noticed. */
+static enum err keep_id(struct sql_rows *rows, struct arena *arena,
+                        struct export_message *exported) {
+    Pipit__StoredMessage *message = exported->message;
+    size_t count = 0;
+    exported->damaged = message->sender[0] == '\0'; /* no stored message is without one */
+    if (exported->damaged && sql_peek_blob(rows, COLUMN_ID, &count) != NULL &&
+        count == message->id.len) {
+        message->id.data = sql_blob(rows, COLUMN_ID, arena, &message->id.len);
+    }
+    return rows->error;
+}
+
+enum err sqlite_export_messages(struct sqlite_db *db, uint64_t after_row, uint32_t limit,
+                                size_t bytes_max, struct arena *arena,
+                                struct export_message *messages, size_t *count) {
+    struct sql_rows rows =
+        sql_query(db,
+                  "SELECT " MESSAGE_COLUMNS ", rowid, conversation,"
+                  " (SELECT c.id FROM conversations c WHERE c.key = messages.conversation)"
+                  " FROM messages WHERE rowid>? ORDER BY rowid LIMIT ?",
+                  SQL_VALUES(SQL_UINT(after_row), SQL_UINT(limit)));
+    size_t read = 0;
+    size_t bytes = 0;
+    while (read < limit && bytes < bytes_max && sql_next(&rows)) {
+        struct export_message *exported = &messages[read];
+        const char *conversation = sql_text(&rows, COLUMN_BODY + 3, arena);
+        exported->row = sql_uint(&rows, COLUMN_BODY + 1);
+        exported->message =
+            read_message(&rows, conversation, sql_uint(&rows, COLUMN_BODY + 2), arena);
+        if (exported->message == NULL || keep_id(&rows, arena, exported) != ERR_OK) {
+            break; /* the error is in rows */
+        }
+        bytes += exported->message->body.len;
+        read++;
+    }
+    enum err error = sql_end(&rows);
+    if (error == ERR_OK) {
+        *count = read;
+    }
+    return error;
 }
