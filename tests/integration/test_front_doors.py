@@ -11,7 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+import websocket
 
+import ferretdb
 from clients import Mqtt, People, Ws, login, uuid7
 from stack import BUILD, ROOT, free_port, wait_until
 
@@ -152,6 +154,25 @@ def talk_across(run):
     return conversation, ann
 
 
+def send_until_stored(door, person, conversation, text):
+    """As a client does: connects again when told to, and sends the same id again."""
+    message = uuid7()
+
+    def stored():
+        try:
+            speaker = Ws(door, person.token)
+        except (OSError, websocket.WebSocketException):
+            return False
+        try:
+            return speaker.send(conversation, text, message)["t"] == "ok"
+        except (AssertionError, OSError, websocket.WebSocketException):
+            return False  # told to come back later
+        finally:
+            speaker.close()
+
+    wait_until(stored, 40, f"'{text}' to be stored")
+
+
 def test_several_instances_of_everything_but_storage(tmp_path):
     run = Run(tmp_path / "var", CONNECTIONS=2, ROUTINGS=2, AUTHS=2).wait_running()
     for number in (1, 2):
@@ -166,11 +187,44 @@ def test_several_instances_of_everything_but_storage(tmp_path):
     os.kill(run.child("pipit-routing"), signal.SIGKILL)
     wait_until(lambda: "routing ended" in run.text or "routing-2 ended" in run.text, 10, "the notice")
     wait_until(lambda: run.ready(2) and run.ready(12), 10, "both routing instances")
-    again = Ws(run.door(2), ann.token)
-    wait_until(lambda: again.send(conversation, "after")["t"] == "ok", 20, "sends after the restart")
-    again.close()
+    send_until_stored(run.door(2), ann, conversation, "after the restart")
     assert run.stop() == 0
     assert not any(run.ready(offset) for offset in (0, 1, 2, 3, 10, 11, 12))
+
+
+def test_mongodb_with_two_of_everything_keeps_the_data(tmp_path):
+    wish = {"STORE": "mongodb", "CONNECTIONS": 2, "ROUTINGS": 2, "STORAGES": 2, "AUTHS": 2}
+    ferretdb.binary()  # a first build takes its minute here
+    run = Run(tmp_path / "var", **wish).wait_running()
+    assert "FerretDB at" in run.text and "stops all 9 processes" in run.text, run.text
+    conversation, ann = talk_across(run)
+    os.kill(run.child("ferretdb"), signal.SIGKILL)
+    wait_until(lambda: "mongodb ended" in run.text, 10, "the notice")
+    send_until_stored(run.door(2), ann, conversation, "after the database's death")
+    before = [(m["seq"], m["message"]) for m in ann.history(conversation)]
+    assert run.stop() == 0
+    again = Run(tmp_path / "var", **{**run.ports, **wish}).wait_running()
+    assert "Admin invite" not in again.text
+    ann = login(again.door(2), "ann")
+    assert [(m["seq"], m["message"]) for m in ann.history(conversation)] == before and len(before) >= 2
+    assert again.stop() == 0
+
+
+def test_a_given_mongodb_is_used_and_its_password_never_shown(tmp_path):
+    server = ferretdb.FerretDB(tmp_path / "server", "pipit", "s3cret@word").start()
+    try:
+        run = Run(tmp_path / "var", STORE=server.uri("chat"), STORAGES=2).wait_running()
+        assert f"mongodb://127.0.0.1:{server.port}/chat" in run.text, run.text
+        assert "s3cret" not in run.text
+        ann, bob = People(run.door(1)).make("ann", "bob")
+        conversation = ann.direct(bob)
+        assert ann.send(conversation, "kept by a server of one's own")["seq"] == 1
+        assert len(bob.history(conversation)) == 1
+        assert run.stop() == 0
+        logs = "".join(log.read_text() for log in (tmp_path / "var/log").iterdir())
+        assert "s3cret" not in logs
+    finally:
+        server.stop()
 
 
 def test_unwritable_folder_is_one_clear_line(tmp_path):
