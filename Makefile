@@ -22,7 +22,7 @@ CUTS ?=
 SEED ?=
 export FAULTS CUTS SEED
 
-.PHONY: run test build unit conformance integration checker chaos powercut fuzz checks
+.PHONY: run test build unit conformance integration checker chaos powercut planted fuzz checks
 .PHONY: format docs clean help
 
 help:
@@ -30,7 +30,7 @@ help:
 	@echo "             MQTT_PORT=1883 OPS_PORT=9461 LISTEN=0.0.0.0); several of each, with MongoDB:"
 	@echo "             CONNECTIONS=2 ROUTINGS=2 STORAGES=2 AUTHS=2 STORE=mongodb (or mongodb://...)"
 	@echo "make test    install what tests need and run all of them (SANITIZE=address or thread)"
-	@echo "             parts: make unit conformance integration checker fuzz checks,"
+	@echo "             parts: make unit conformance integration checker planted fuzz checks,"
 	@echo "             make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
 	@echo "make build   build into $(BUILD)/;  make format;  make docs;  make clean"
 
@@ -47,7 +47,7 @@ test:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh all
 
-unit conformance integration checker chaos powercut fuzz checks:
+unit conformance integration checker chaos powercut planted fuzz checks:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh $@
 

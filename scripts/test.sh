@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs tests and ends with one line "N passed, N failed".
-# Usage: test.sh all|unit|conformance|integration|checker|chaos|powercut|fuzz|checks
+# Usage: test.sh all|unit|conformance|integration|checker|chaos|powercut|planted|fuzz|checks
 #   SANITIZE=address|thread  the C programs are built with that sanitizer
 #   FUZZ_SECONDS=10          per fuzz target
 #   FAULTS=60 CUTS=100       injected faults and power cuts; SEED=N repeats a run of either
@@ -97,6 +97,12 @@ run_powercut() {
         tests/powercut/sweep.py ${SEED:+--seed "$SEED"}
 }
 
+run_planted() {
+    headline "bugs planted in storage are caught"
+    built gcc "" && count_live "planted bugs" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 \
+        tests/planted/run.py
+}
+
 # fuzz_one TARGET: its output and exit status go beside each other into the results.
 fuzz_one() {
     local target=$1 name subject
@@ -151,11 +157,12 @@ all)
     run_checker
     run_chaos
     run_powercut
+    [ -n "$sanitize" ] || run_planted
     [ -n "$sanitize" ] || run_fuzz
     ;;
-unit | conformance | integration | checker | chaos | powercut | fuzz | checks) "run_$what" ;;
+unit | conformance | integration | checker | chaos | powercut | planted | fuzz | checks) "run_$what" ;;
 *)
-    echo "usage: $0 all|unit|conformance|integration|checker|chaos|powercut|fuzz|checks" >&2
+    echo "usage: $0 all|unit|conformance|integration|checker|chaos|powercut|planted|fuzz|checks" >&2
     exit 2
     ;;
 esac
