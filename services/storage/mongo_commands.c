@@ -77,7 +77,7 @@ enum err mongo_find(struct mongo_session *session, const struct mongo_find *find
     }
     bson_error_t failure = {0};
     if (error == ERR_OK && mongoc_cursor_error(cursor, &failure)) {
-        error = mongo_failed(session->db, "find", &failure);
+        error = mongo_failed(session->db, MONGO_READS, "find", &failure);
         CONTRACT(error != ERR_OK);
         if (error == ERR_EXISTS) {
             error = ERR_CORRUPT; /* a find meets no unique index */
@@ -147,7 +147,7 @@ static enum err first_write_error(struct mongo_db *db, const bson_t *item, const
         (void)snprintf(failure.message, sizeof(failure.message), "%s", bson_iter_utf8(&iter, NULL));
     }
     *failed_at = (size_t)mongo_u64(item, "index");
-    return mongo_failed(db, what, &failure);
+    return mongo_failed(db, MONGO_WRITES, what, &failure);
 }
 
 struct write_errors {
@@ -179,15 +179,21 @@ static void execute(struct mongo_session *session, mongoc_bulk_operation_t *bulk
     outcome->error = ERR_OK;
     if (has_elements(&reply, "writeConcernErrors")) {
         failure.domain = MONGOC_ERROR_WRITE_CONCERN; /* also when a write error came with it */
-        outcome->error = mongo_failed(session->db, what, &failure);
+        outcome->error = mongo_failed(session->db, MONGO_WRITES, what, &failure);
     } else if (has_elements(&reply, "writeErrors")) {
         struct write_errors errors = {session->db, what, outcome};
         outcome->error = mongo_each(&reply, "writeErrors", on_write_error, &errors);
     }
     if (!done && outcome->error == ERR_OK) {
-        outcome->error = mongo_failed(session->db, what, &failure);
+        outcome->error = mongo_failed(session->db, MONGO_WRITES, what, &failure);
     }
     bson_destroy(&reply);
+}
+
+/* While it is known that nothing is stored, a write is not even tried: each would wait for its own
+ * time-out, one after another on the one thread that writes. */
+static enum err may_write(const struct mongo_session *session) {
+    return session->preparing ? ERR_OK : mongo_health_now(&session->db->health);
 }
 
 static mongoc_bulk_operation_t *bulk_begin(struct mongo_session *session,
@@ -218,7 +224,7 @@ static enum err insert_batch(struct mongo_session *session, mongoc_collection_t 
     mongoc_bulk_operation_destroy(bulk);
     *inserted = (size_t)outcome.inserted;
     if (outcome.error == ERR_OK) {
-        return good < count ? mongo_failed(session->db, "insert", &failure) : ERR_OK;
+        return good < count ? mongo_failed(session->db, MONGO_WRITES, "insert", &failure) : ERR_OK;
     }
     if (outcome.error == ERR_EXISTS && outcome.inserted != outcome.failed_at) {
         log_event(LOG_ERROR, "the server went on after an error of an ordered insert",
@@ -232,7 +238,7 @@ enum err mongo_insert(struct mongo_session *session, enum mongo_collection colle
                       const bson_t *const *docs, size_t count, size_t *inserted) {
     size_t batch_max = on_set(session) ? BATCH_DOCUMENTS_SET : BATCH_DOCUMENTS_SINGLE;
     mongoc_collection_t *place = collection_of(session, collection);
-    enum err error = ERR_OK;
+    enum err error = may_write(session);
     *inserted = 0;
     while (error == ERR_OK && *inserted < count) {
         size_t left = count - *inserted;
@@ -265,7 +271,7 @@ static enum err update_bulk(struct mongo_session *session, mongoc_collection_t *
         execute(session, bulk, "update", &outcome);
     } else {
         failure.domain = MONGOC_ERROR_BSON; /* a document that the library refuses */
-        outcome.error = mongo_failed(session->db, "update", &failure);
+        outcome.error = mongo_failed(session->db, MONGO_WRITES, "update", &failure);
     }
     mongoc_bulk_operation_destroy(bulk);
     *matched = (size_t)outcome.matched;
@@ -287,11 +293,12 @@ static enum err update_one(struct mongo_session *session, mongoc_collection_t *c
 enum err mongo_update(struct mongo_session *session, enum mongo_collection collection,
                       const struct mongo_update *updates, size_t count, size_t *matched) {
     *matched = 0;
-    if (count == 0) {
-        return ERR_OK;
+    enum err error = may_write(session);
+    if (count == 0 || error != ERR_OK) {
+        return count == 0 ? ERR_OK : error;
     }
     mongoc_collection_t *place = collection_of(session, collection);
-    enum err error = ERR_EXISTS;
+    error = ERR_EXISTS;
     if (count > 1) {
         error = update_bulk(session, place, updates, count, matched);
     }
@@ -310,6 +317,11 @@ enum err mongo_update(struct mongo_session *session, enum mongo_collection colle
 
 enum err mongo_delete(struct mongo_session *session, enum mongo_collection collection,
                       const bson_t *filter, size_t *deleted) {
+    *deleted = 0;
+    enum err error = may_write(session);
+    if (error != ERR_OK) {
+        return error;
+    }
     mongoc_collection_t *place = collection_of(session, collection);
     mongoc_bulk_operation_t *bulk = bulk_begin(session, place, true);
     bson_error_t failure = {0};
@@ -317,7 +329,7 @@ enum err mongo_delete(struct mongo_session *session, enum mongo_collection colle
     if (mongoc_bulk_operation_remove_many_with_opts(bulk, filter, NULL, &failure)) {
         execute(session, bulk, "delete", &outcome);
     } else {
-        outcome.error = mongo_failed(session->db, "delete", &failure);
+        outcome.error = mongo_failed(session->db, MONGO_WRITES, "delete", &failure);
     }
     mongoc_bulk_operation_destroy(bulk);
     mongoc_collection_destroy(place);
@@ -338,7 +350,7 @@ enum err mongo_count(struct mongo_session *session, enum mongo_collection collec
     append_read_options(session, &opts);
     bool done = mongoc_client_read_command_with_opts(session->client, session->db->name, &command,
                                                      NULL, &opts, &reply, &failure);
-    enum err error = done ? ERR_OK : mongo_failed(session->db, "count", &failure);
+    enum err error = done ? ERR_OK : mongo_failed(session->db, MONGO_READS, "count", &failure);
     if (done) {
         *count = mongo_u64(&reply, "n");
     }
@@ -352,5 +364,5 @@ enum err mongo_command(struct mongo_session *session, const bson_t *command, bso
     bson_error_t failure = {0};
     bool done = mongoc_client_write_command_with_opts(session->client, session->db->name, command,
                                                       &session->db->durable, reply, &failure);
-    return done ? ERR_OK : mongo_failed(session->db, "command", &failure);
+    return done ? ERR_OK : mongo_failed(session->db, MONGO_WRITES, "command", &failure);
 }

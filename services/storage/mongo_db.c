@@ -93,10 +93,15 @@ static void watch_commands(mongoc_client_pool_t *pool) {
 
 /* --- health */
 
-enum err mongo_failed(struct mongo_db *db, const char *what, const bson_error_t *error) {
+enum err mongo_failed(struct mongo_db *db, enum mongo_command_kind kind, const char *what,
+                      const bson_error_t *error) {
     enum mongo_trouble trouble = MONGO_TROUBLE_NONE;
     enum err result = mongo_error(error, &trouble);
     mongo_health_report(&db->health, trouble, result, error->message);
+    if (kind == MONGO_WRITES && trouble == MONGO_TROUBLE_UNREACHABLE) {
+        /* It may answer and still hang over writes: the next ones wait until one was stored. */
+        mongo_health_report(&db->health, MONGO_TROUBLE_WRITES, result, error->message);
+    }
     static struct log_limit limit;
     if (result != ERR_EXISTS && trouble == MONGO_TROUBLE_NONE && log_allowed(&limit, 5)) {
         log_event(LOG_WARN, "database refused a command", F_TEXT("command", what), F_ERR(result),
@@ -176,7 +181,7 @@ static enum err prepare(struct mongo_db *db, mongoc_client_t *client,
     if (db->prepare == NULL) {
         return ERR_OK;
     }
-    struct mongo_session session = {.db = db, .client = client};
+    struct mongo_session session = {.db = db, .client = client, .preparing = true};
     struct buf problem;
     buf_init(&problem, MONGO_HEALTH_REASON_BYTES - 1);
     enum err error = db->prepare(&session, db->user, &problem);

@@ -77,6 +77,7 @@ void mongo_db_observe(mongo_observe_fn fn, void *user);
 struct mongo_session {
     struct mongo_db *db;
     mongoc_client_t *client;
+    bool preparing; /* mongo_db_config.prepare's: writes although requests are still kept out */
 };
 enum err mongo_begin(struct mongo_db *db, struct mongo_session *session) MUST_CHECK;
 void mongo_end(struct mongo_session *session);
@@ -101,7 +102,8 @@ enum err mongo_find_one(struct mongo_session *session, const struct mongo_find *
 enum err mongo_get(struct mongo_session *session, enum mongo_collection collection, const char *id,
                    bson_t *out) MUST_CHECK;
 
-/* --- writing: w: majority, j: true, on each command. */
+/* --- writing: w: majority, j: true, on each command. ERR_UNAVAILABLE or ERR_NO_SPACE at once while
+ * the server is known not to store. */
 /* One ordered insert. *inserted documents are stored, always a prefix. ERR_EXISTS: document
  * [*inserted] hits a unique index. */
 enum err mongo_insert(struct mongo_session *session, enum mongo_collection collection,

@@ -89,11 +89,15 @@ enum err mongo_server_error(int32_t code, const char *message, enum mongo_troubl
 }
 
 enum err mongo_error(const bson_error_t *error, enum mongo_trouble *trouble) {
+    if (error->domain == MONGOC_ERROR_CLIENT && error->code == MONGOC_ERROR_CLIENT_TOO_BIG) {
+        *trouble = MONGO_TROUBLE_NONE;
+        return ERR_INVALID;
+    }
     switch (error->domain) {
     case MONGOC_ERROR_SERVER_SELECTION:
     case MONGOC_ERROR_STREAM:
     case MONGOC_ERROR_PROTOCOL:
-    case MONGOC_ERROR_CLIENT: /* authentication among them */
+    case MONGOC_ERROR_CLIENT: /* authentication */
     case MONGOC_ERROR_SASL:
     case MONGOC_ERROR_SCRAM:
     case MONGOC_ERROR_POOL:

@@ -64,17 +64,15 @@ static void go_down(struct mongo_health *health, const char *reason) {
 }
 
 static void set_writes(struct mongo_health *health, enum err error, const char *reason) {
-    if (health->writes == error) {
-        return;
-    }
+    health->ask_now = health->ask_now || (error != ERR_OK && health->writes == ERR_OK);
     health->writes = error;
-    if (error == ERR_OK) {
+    if (error == ERR_OK && health->writes_logged) {
         log_event(LOG_INFO, "database stores writes again");
-    } else {
-        health->ask_now = true;
+        health->writes_logged = false;
+    } else if (error != ERR_OK && !health->writes_logged && health->state == MONGO_UP) {
         log_event(LOG_WARN, "database answers, but does not store; writes are refused",
                   F_ERR(error), F_TEXT("reason", reason));
-        (void)pthread_cond_broadcast(&health->changed);
+        health->writes_logged = true;
     }
 }
 

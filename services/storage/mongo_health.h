@@ -37,7 +37,8 @@ struct mongo_health {
     mongo_probe_fn probe;
     void *user;
     enum mongo_state state;
-    enum err writes; /* ERR_OK, or why the last write failed while the server answers */
+    enum err writes;    /* ERR_OK, or why the last write failed */
+    bool writes_logged; /* and somebody was told */
     char reason[MONGO_HEALTH_REASON_BYTES];
 };
 

@@ -28,8 +28,10 @@ struct mongo_db {
     struct mongo_health health;
 };
 
+enum mongo_command_kind { MONGO_READS, MONGO_WRITES };
 /* Maps, tells the health, and logs what is neither expected nor told there. `what` is for the log.
  */
-enum err mongo_failed(struct mongo_db *db, const char *what, const bson_error_t *error) MUST_CHECK;
+enum err mongo_failed(struct mongo_db *db, enum mongo_command_kind kind, const char *what,
+                      const bson_error_t *error) MUST_CHECK;
 
 #endif

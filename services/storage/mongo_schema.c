@@ -9,8 +9,8 @@
  * leaves a step half done: steps are repeatable, and instances that start together may run one at
  * the same time.
  *
- * The epoch is a document, too. Who restores a backup deletes it (docs: how-to/backup); the next
- * instance that sees the database makes a new one, and clients rebuild their history. */
+ * The epoch is a document, too. Who restores a backup deletes it ({_id: "epoch"} in `meta`);
+ * the next instance that sees the database makes a new one, and clients rebuild their history. */
 #include "services/storage/mongo_schema.h"
 
 #include "common/id.h"
