@@ -172,7 +172,7 @@ class Ws:
                 if value:
                     return value
                 left = deadline - time.monotonic()
-                if left <= 0:
+                if left <= 0 or self.closed:  # nothing more comes
                     raise AssertionError(f"no {what}; closed={self.closed}; got {self.all[-5:]}")
                 self.lock.wait(left)
 

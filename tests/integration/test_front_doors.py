@@ -22,7 +22,19 @@ def clean_environment():
     return {k: v for k, v in os.environ.items() if not k.startswith("PIPIT_")}
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    """A test that failed has not stopped what it ran."""
+    yield
+    while Run.started:
+        run = Run.started.pop()
+        if run.process.poll() is None:
+            run.stop()
+
+
 class Run:
+    started = []
+
     def __init__(self, folder, **settings):
         self.ports = {"HTTP_PORT": free_port(2), "WS_PORT": free_port(2), "MQTT_PORT": free_port(2),
                       "OPS_PORT": free_port(16), **settings}
@@ -31,6 +43,7 @@ class Run:
         self.process = subprocess.Popen([str(ROOT / "scripts/run.sh")], env=env, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         start_new_session=True)
+        Run.started.append(self)
         self.text = ""
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
