@@ -53,7 +53,7 @@ static void tell(struct hub *hub, struct hub_user *user, enum user_presence pres
     Pipit__Signal signal = PIPIT__SIGNAL__INIT;
     signal.user = user->id;
     signal.kind = PIPIT__SIGNAL_KIND__SIGNAL_PRESENCE;
-    signal.active = presence == USER_ONLINE;
+    signal.active = presence != USER_OFFLINE; /* away is there, too */
     signal.status = (char *)status_text(presence);
     signal.session = session;
     for (size_t i = 0; i < count; i++) {

@@ -2,10 +2,10 @@
  *
  * Stands in front of libprotobuf-c's packing: what a service sends is packed by the library and
  * then rewritten (tests/unit/proto/support_wire.h) as the environment says:
- *   PIPIT_WIRE_LATER=1                 adds unknown fields to every message, at every depth
- *   PIPIT_WIRE_LEAVES="Message.field Message.field ..."  leaves these fields out
- *   PIPIT_WIRE_MISSING=20 PIPIT_WIRE_ENUMS=20 PIPIT_WIRE_SEED=7  of 1,000 fields so many are
- *                                      missing, or of an enum's unknown value, at random
+ *   WIRE_LATER=1                          adds unknown fields to every message, at every depth
+ *   WIRE_LEAVES="Message.field ..."       leaves these fields out
+ *   WIRE_MISSING=20 WIRE_ENUMS=20         of 1,000 fields so many are missing, or so many enums
+ *                                         have a value that nobody knows; WIRE_SEED chooses which
  * Packing is always asked for its size first and for the bytes then, by the same thread; the
  * rewritten bytes wait in between. Calls that the library makes to itself go through untouched.
  * Whatever fails here ends the process: a test must not go on with half a version. */
@@ -57,11 +57,11 @@ static void prepare(void) {
     need(size != NULL && pack != NULL, "no libprotobuf-c behind it");
     memcpy(&real_size, &size, sizeof size); /* ISO C has no cast from object to function pointer */
     memcpy(&real_pack, &pack, sizeof pack);
-    rules.adds_unknown = number("PIPIT_WIRE_LATER") != 0;
-    rules.leaves = getenv("PIPIT_WIRE_LEAVES");
-    rules.missing_per_1000 = (uint32_t)number("PIPIT_WIRE_MISSING");
-    rules.enums_per_1000 = (uint32_t)number("PIPIT_WIRE_ENUMS");
-    seed = number("PIPIT_WIRE_SEED");
+    rules.adds_unknown = number("WIRE_LATER") != 0;
+    rules.leaves = getenv("WIRE_LEAVES");
+    rules.missing_per_1000 = (uint32_t)number("WIRE_MISSING");
+    rules.enums_per_1000 = (uint32_t)number("WIRE_ENUMS");
+    seed = number("WIRE_SEED");
     need(pthread_key_create(&key, forget) == 0, "no thread key");
 }
 

@@ -244,6 +244,7 @@ static void presence_follows_the_sessions(void **state) {
     assert_int_equal(session_presence(&ann->session, "asleep"), ERR_INVALID);
     assert_int_equal(session_presence(&ann->session, "away"), ERR_OK);
     UNTIL(world, find_signal(routing, "u_ann", "away") != NULL);
+    assert_true(find_signal(routing, "u_ann", "away")->active); /* else routing takes it for gone */
     session_close(&ann->session);
     world_advance(world, HUB_LINGER_US - 1000000u);
     assert_null(find_signal(routing, "u_ann", "offline"));
