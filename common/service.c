@@ -317,6 +317,22 @@ static int run(struct process *process) {
     return EXIT_CLEAN;
 }
 
+static int run_command(struct process *process, const struct service_args *args,
+                       struct buf *problem) {
+    CONTRACT(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    const struct service_command *command = process->definition->command;
+    enum err error = command->run(process->service.settings, args->value, problem);
+    if (error != ERR_OK) {
+        bool told = buf_len(problem) > 0 && buf_append(problem, "", 1) == ERR_OK;
+        log_event(LOG_ERROR, "failed", F_TEXT("command", command->option),
+                  F_TEXT("problem", told ? (const char *)buf_data(problem) : err_text(error)),
+                  F_ERR(error));
+    }
+    buf_finish(problem);
+    conf_destroy(&process->conf);
+    return error == ERR_OK ? EXIT_CLEAN : EXIT_START_FAILED;
+}
+
 static int load_and_run(const struct service_definition *definition,
                         const struct service_args *args) {
     struct process process = {.definition = definition};
@@ -332,6 +348,9 @@ static int load_and_run(const struct service_definition *definition,
     }
     if (error == ERR_OK) {
         error = start_log(&process, &problem);
+    }
+    if (error == ERR_OK && args->action == SERVICE_COMMAND) {
+        return run_command(&process, args, &problem);
     }
     if (error == ERR_OK) {
         error = start(&process, &problem);
@@ -350,17 +369,25 @@ static int load_and_run(const struct service_definition *definition,
     return run(&process);
 }
 
+static int print_help(const struct service_definition *definition) {
+    const struct service_command *command = definition->command;
+    int printed = printf(SERVICE_ARGS_HELP, definition->name, command != NULL ? command->help : "");
+    return printed > 0 ? EXIT_CLEAN : EXIT_START_FAILED;
+}
+
 int service_main(const struct service_definition *definition, int argc, char **argv) {
     struct service_args args = {0};
     const char *offender = NULL;
-    if (service_args_read(argc, argv, &args, &offender) != ERR_OK) {
+    const struct service_command *command = definition->command;
+    if (service_args_read(argc, argv, command != NULL ? command->option : NULL, &args, &offender) !=
+        ERR_OK) {
         (void)fprintf(stderr, "pipit-%s: unknown or incomplete argument %s; try --help\n",
                       definition->name, offender); /* stderr is all there is */
         return EXIT_USAGE;
     }
     switch (args.action) {
     case SERVICE_HELP:
-        return printf(SERVICE_ARGS_HELP, definition->name) > 0 ? EXIT_CLEAN : EXIT_START_FAILED;
+        return print_help(definition);
     case SERVICE_VERSION:
         return printf("pipit-%s %s (%s)\n", definition->name, PIPIT_VERSION, PIPIT_COMMIT) > 0
                    ? EXIT_CLEAN
@@ -371,6 +398,7 @@ int service_main(const struct service_definition *definition, int argc, char **a
         return describe_metrics(definition);
     case SERVICE_PRINT_CONFIG:
     case SERVICE_RUN:
+    case SERVICE_COMMAND:
         break;
     }
     return load_and_run(definition, &args);

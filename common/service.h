@@ -32,6 +32,14 @@ struct service {
     void *settings;
     void *state; /* the service's own */
 };
+/* Something a service can do instead of running: it is given the settings, works, and ends. */
+struct service_command {
+    const char *option; /* "--migrate-from"; takes a value */
+    const char *help;   /* lines of --help, each ending in a newline */
+    /* Logs what it does. Failure: fills `problem` with one line; the process exits 1. Signals end
+     * the process at once. */
+    enum err (*run)(void *settings, const char *value, struct buf *problem);
+};
 struct service_definition {
     const char *name; /* "storage": also the INI section and the log's module */
     const struct conf_row *rows;
@@ -50,13 +58,15 @@ struct service_definition {
     /* Registers every metric of the service without any other effect: called before start, and
      * alone for --describe-metrics. May be NULL: then only metrics that start registers exist. */
     void (*register_metrics)(void);
+    const struct service_command *command; /* NULL = none */
 };
 
 /* main() of every service: handles --config FILE, --print-config, --describe-config,
- * --describe-metrics, --version, --help; ignores SIGPIPE; runs the loop. Returns the exit status: 0
- * clean, 1 start failed, 2 usage. A drain that is cut short (a second signal, or settings.drain is
- * over, also while stop() or the libraries' exit handlers hang) ends the process with 3. Signals
- * are blocked before any thread starts. Call once, on the main thread. */
+ * --describe-metrics, --version, --help and the service's command; ignores SIGPIPE; runs the loop.
+ * Returns the exit status: 0 clean, 1 start failed, 2 usage. A drain that is cut short (a second
+ * signal, or settings.drain is over, also while stop() or the libraries' exit handlers hang) ends
+ * the process with 3. Signals are blocked before any thread starts. Call once, on the main thread.
+ */
 int service_main(const struct service_definition *definition, int argc, char **argv);
 /* The drain is done: the loop ends after this turn. Any thread. */
 void service_stopped(struct service *service);

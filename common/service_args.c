@@ -8,7 +8,23 @@
 #include <stddef.h>
 #include <string.h>
 
-enum err service_args_read(int argc, char **argv, struct service_args *args,
+/* `option value` or `option=value` at argv[*at]; NULL: it is something else. */
+static const char *read_value(int argc, char **argv, int *at, const char *option) {
+    size_t count = strlen(option);
+    const char *argument = argv[*at];
+    if (strncmp(argument, option, count) != 0) {
+        return NULL;
+    }
+    if (argument[count] == '=' && argument[count + 1] != '\0') {
+        return argument + count + 1;
+    }
+    if (argument[count] == '\0' && *at + 1 < argc && argv[*at + 1][0] != '\0') {
+        return argv[++*at];
+    }
+    return NULL;
+}
+
+enum err service_args_read(int argc, char **argv, const char *command, struct service_args *args,
                            const char **offender) {
     static const struct {
         const char *text;
@@ -22,12 +38,15 @@ enum err service_args_read(int argc, char **argv, struct service_args *args,
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
         size_t known = 0;
-        if (strcmp(argument, "--config") == 0 && i + 1 < argc && argv[i + 1][0] != '\0') {
-            read.config = argv[++i];
+        const char *value = read_value(argc, argv, &i, "--config");
+        if (value != NULL) {
+            read.config = value;
             continue;
         }
-        if (strncmp(argument, "--config=", 9) == 0 && argument[9] != '\0') {
-            read.config = argument + 9;
+        value = command != NULL ? read_value(argc, argv, &i, command) : NULL;
+        if (value != NULL) {
+            read.action = SERVICE_COMMAND;
+            read.value = value;
             continue;
         }
         while (known < sizeof(actions) / sizeof(actions[0]) &&

@@ -11,7 +11,7 @@ static enum err read_args(const char *const *arguments, struct service_args *arg
     for (; arguments[argc] != NULL; argc++) {
         argv[argc] = (char *)(uintptr_t)arguments[argc];
     }
-    return service_args_read(argc, argv, args, offender);
+    return service_args_read(argc, argv, "--move-from", args, offender);
 }
 
 static void actions_are_known(void **state) {
@@ -47,17 +47,35 @@ static void the_file_may_be_given_both_ways(void **state) {
     }
 }
 
+static void a_service_may_have_a_command(void **state) {
+    (void)state;
+    static const char *const ways[][6] = {
+        {"pipit", "--config", "a.ini", "--move-from", "sqlite:x", NULL},
+        {"pipit", "--config=a.ini", "--move-from=sqlite:x", NULL},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct service_args args = {0};
+        const char *offender = NULL;
+        assert_int_equal(read_args(ways[i], &args, &offender), ERR_OK);
+        assert_int_equal(args.action, SERVICE_COMMAND);
+        assert_string_equal(args.value, "sqlite:x");
+        assert_string_equal(args.config, "a.ini");
+    }
+    char *argv[] = {(char[]){"pipit"}, (char[]){"--move-from=x"}, NULL};
+    struct service_args args = {0};
+    const char *offender = NULL;
+    assert_int_equal(service_args_read(2, argv, NULL, &args, &offender), ERR_INVALID);
+}
+
 static void the_rest_is_refused(void **state) {
     (void)state;
-    static const char *const wrong[][4] = {{"pipit", "--config", NULL},
-                                           {"pipit", "--config=", NULL},
-                                           {"pipit", "--config", "", NULL},
-                                           {"pipit", "--conf=x", NULL},
-                                           {"pipit", "--verbose", NULL},
-                                           {"pipit", "pipit.ini", NULL},
-                                           {"pipit", "", NULL},
-                                           {"pipit", "-h", NULL},
-                                           {"pipit", "--version", "-x", NULL}};
+    static const char *const wrong[][4] = {
+        {"pipit", "--config", NULL},     {"pipit", "--config=", NULL},
+        {"pipit", "--config", "", NULL}, {"pipit", "--conf=x", NULL},
+        {"pipit", "--verbose", NULL},    {"pipit", "--move-from", NULL},
+        {"pipit", "--move-from=", NULL}, {"pipit", "--move-fromx", "y", NULL},
+        {"pipit", "pipit.ini", NULL},    {"pipit", "", NULL},
+        {"pipit", "-h", NULL},           {"pipit", "--version", "-x", NULL}};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         struct service_args args = {.action = SERVICE_HELP, .config = "untouched"};
         const char *offender = NULL;
@@ -68,8 +86,8 @@ static void the_rest_is_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(actions_are_known),
-                                       cmocka_unit_test(the_file_may_be_given_both_ways),
-                                       cmocka_unit_test(the_rest_is_refused)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(actions_are_known), cmocka_unit_test(the_file_may_be_given_both_ways),
+        cmocka_unit_test(a_service_may_have_a_command), cmocka_unit_test(the_rest_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
