@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/redact.h"
 #include "services/storage/metrics.h"
+#include "services/storage/migrate.h"
 #include "services/storage/storage.h"
 
 static struct storage_settings settings;
@@ -48,6 +49,7 @@ int main(int argc, char **argv) {
         .drain = drain,
         .stop = stop,
         .register_metrics = storage_metrics_register,
+        .command = &migrate_command,
     };
     return service_main(&definition, argc, argv);
 }

@@ -16,6 +16,7 @@
 #include "common/id.h"
 #include "common/log.h"
 #include "services/storage/mongo_filter.h"
+#include "services/storage/mongo_marker.h"
 #include <stdio.h>
 
 #define META_SCHEMA "schema"
@@ -174,7 +175,10 @@ static enum err migrate(struct mongo_session *session, struct buf *problem) {
 
 enum err mongo_schema_prepare(struct mongo_session *session, void *store, struct buf *problem) {
     struct mongo_store *self = store;
-    enum err error = migrate(session, problem);
+    enum err error = mongo_marker_admits(session, problem);
+    if (error == ERR_OK) {
+        error = migrate(session, problem);
+    }
     if (error == ERR_OK) {
         error = mongo_schema_index(session);
         if (error != ERR_OK) {
