@@ -231,7 +231,8 @@ static void receive_kick(struct hub *hub, const Pipit__Kick *kick) {
     }
 }
 
-static void receive(struct hub *hub, const Pipit__Delivery *delivery) {
+static void receive(struct hub_peer *peer, const Pipit__Delivery *delivery) {
+    struct hub *hub = peer->hub;
     switch (delivery->event_case) {
     case PIPIT__DELIVERY__EVENT_MESSAGE:
         receive_message(hub, delivery);
@@ -252,13 +253,17 @@ static void receive(struct hub *hub, const Pipit__Delivery *delivery) {
         hub_loads_reload_all(hub);
         hub_sync_all(hub);
         break;
+    case PIPIT__DELIVERY__EVENT_DRAINING:
+        hub_peer_leaves(peer);
+        break;
     default: /* of a newer routing */
         break;
     }
 }
 
-void hub_egress_receive(struct hub *hub, const uint8_t *payload, size_t bytes) {
+void hub_egress_receive(struct hub_peer *peer, const uint8_t *payload, size_t bytes) {
     static struct log_limit limit;
+    struct hub *hub = peer->hub;
     Pipit__DeliverBatch *batch = NULL;
     enum err error = ENVELOPE_UNPACK(DELIVER_BATCH, payload, bytes, hub_arena(hub), &batch);
     if (error != ERR_OK) {
@@ -272,7 +277,7 @@ void hub_egress_receive(struct hub *hub, const uint8_t *payload, size_t bytes) {
     }
     metric_add(&hub_metrics.deliveries, batch->n_deliveries);
     for (size_t i = 0; i < batch->n_deliveries; i++) {
-        receive(hub, batch->deliveries[i]);
+        receive(peer, batch->deliveries[i]);
     }
 }
 

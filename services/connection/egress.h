@@ -6,7 +6,7 @@
 #include "services/connection/conversations.h"
 
 /* One message of a routing instance's delivery stream. Calls back. */
-void hub_egress_receive(struct hub *hub, const uint8_t *payload, size_t bytes);
+void hub_egress_receive(struct hub_peer *peer, const uint8_t *payload, size_t bytes);
 /* Deliveries were or may have been lost. */
 void hub_egress_trouble(struct hub *hub, enum stream_trouble trouble);
 

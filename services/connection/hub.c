@@ -72,6 +72,7 @@ static void on_tick(struct loop_timer *timer) {
     hub_users_tick(hub, false);
     hub_loads_tick(hub);
     hub_tokens_tick(hub);
+    hub_ingress_tick(hub);
     hub_soon(hub);
 }
 
@@ -104,8 +105,16 @@ bool hub_set_epoch(struct hub *hub, const char *epoch) {
 /* --- routing's instances */
 
 static void on_delivery(const uint8_t *payload, size_t bytes, void *user) {
-    struct hub_peer *peer = user;
-    hub_egress_receive(peer->hub, payload, bytes);
+    hub_egress_receive(user, payload, bytes);
+}
+
+void hub_peer_leaves(struct hub_peer *peer) {
+    if (peer->peer->up && !peer->peer->leaving) {
+        peer->peer->leaving = true;
+        log_event(LOG_INFO, "routing instance is about to end; its work goes to others",
+                  F_TEXT("routing", peer->peer->address));
+        hub_soon(peer->hub);
+    }
 }
 
 static void on_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user) {
@@ -115,6 +124,9 @@ static void on_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user
               F_TEXT("why", trouble == STREAM_GAP      ? "gap"
                             : trouble == STREAM_SILENT ? "silent"
                                                        : "new_boot"));
+    if (trouble == STREAM_SILENT && boot_id != 0) {
+        rpc_peer_silent(peer->hub->routing, peer->peer);
+    }
     hub_egress_trouble(peer->hub, trouble);
 }
 
@@ -169,6 +181,9 @@ void hub_routing_peer_state(struct rpc_peer *rpc_peer, void *user) {
     log_event(LOG_INFO, rpc_peer->up ? "routing instance up" : "routing instance down",
               F_TEXT("routing", rpc_peer->address));
     hub_interest_peer_state(peer);
+    if (!rpc_peer->up) {
+        hub_sync_all(hub); /* what it stored last it may not have published */
+    }
 }
 
 void hub_routing_peer_removed(struct rpc_peer *rpc_peer, void *user) {

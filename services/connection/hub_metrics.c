@@ -39,7 +39,8 @@ struct hub_metrics hub_metrics = {
     .backlog_messages =
         SERIES("pipit_backlog_messages_total", "Missed messages handed to MQTT sessions", NULL),
     .retries =
-        SERIES("pipit_submit_retries_total", "Batches sent to another routing instance", NULL),
+        SERIES("pipit_submit_retries_total",
+               "Batches that came back from a routing instance that was lost or drains", NULL),
     .logins_checked = SERIES("pipit_tokens_verified_total", "Access tokens verified", NULL),
     .logins_cached =
         SERIES("pipit_tokens_cached_total", "Access tokens found verified before", NULL),

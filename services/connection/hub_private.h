@@ -105,6 +105,8 @@ enum err hub_pack(struct hub *hub, enum message_type type,
 void hub_routing_peer_added(struct rpc_peer *peer, void *user);
 void hub_routing_peer_state(struct rpc_peer *peer, void *user);
 void hub_routing_peer_removed(struct rpc_peer *peer, void *user);
+/* It said that it is about to end: it gets nothing new, and what it refuses goes to others. */
+void hub_peer_leaves(struct hub_peer *peer);
 
 /* --- session.c, for the other files of the hub */
 enum session_state {

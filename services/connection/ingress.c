@@ -1,53 +1,24 @@
 /* ingress: one batch collects for each routing instance, adaptively (common/batch.h).
  *
- * A submit is copied into the batch's arena when the client sends it, packed once when the batch
- * leaves, and remembered by its ref alone until the result comes: session, request number, time. So
- * a message in flight costs 64 bytes, and a session that closes meanwhile simply is not found any
- * more.
+ * A submit is copied into the batch's arena when the client sends it, and packed once when the
+ * batch leaves (flights.c). Which batch: that of the conversation's owner, unless submits of the
+ * conversation are still on their way to another instance (lanes.c); so one that lost its instance,
+ * and those behind it, stay together and move together (again.c).
  *
- * A batch that cannot be sent (instance not connected, no context free) goes to another live
- * instance, once: any instance may append, the owner is only the fastest. When a batch was sent and
- * no answer came, nobody knows what happened: every submit in it is answered with `timeout`, and
- * the client sends the same id again. It is never sent twice from here: the id makes that safe, but
- * the client's own retry is the one it knows about.
+ * Clients see nothing of an instance that dies, freezes or drains but a delay, unless it lasts
+ * longer than HUB_AGAIN_US or no instance is left.
  *
  * Overload sheds from the least important: presence when a batch is a quarter full, typing at half;
  * cursors stay with their owner (marks.c) and come again. */
 #include "services/connection/ingress.h"
 
-#include "common/batch.h"
-#include "common/log.h"
 #include "common/mem.h"
 #include "proto/names.h"
+#include "services/connection/ingress_private.h"
 #include "services/connection/marks.h"
-#include "services/connection/pending.h"
-#include "services/connection/sent.h"
 #include <string.h>
 
 #define SUBMIT_FIXED_BYTES 160u /* strings and numbers of a submit, for the batch's size */
-
-struct hub_ingress_peer {
-    struct batch batch;
-    struct arena arena;
-    struct list pendings, marks;
-    uint64_t broken_us; /* the turn in which its connection broke last */
-    size_t submit_count, signal_count, mark_count;
-    Pipit__Submit *submits[HUB_BATCH_SUBMITS_MAX];
-    Pipit__Signal *signals[HUB_BATCH_SIGNALS_MAX];
-    Pipit__Mark *mark_rows[HUB_BATCH_MARKS_MAX];
-};
-struct flight {
-    struct hub *hub;
-    struct hub_peer *peer;
-    struct list pendings, marks;
-};
-struct hub_ingress {
-    struct hub_pendings pendings;
-    struct hub_pool flights;
-    struct list failed;       /* pendings of batches that could not be sent */
-    struct loop_timer window; /* the oldest entry of some batch has waited enough */
-    struct hub_sent sent;
-};
 
 enum err hub_ingress_create(struct hub *hub) {
     struct hub_ingress *ingress = mem_zalloc(1, sizeof *ingress);
@@ -55,21 +26,32 @@ enum err hub_ingress_create(struct hub *hub) {
         return ERR_NO_MEMORY;
     }
     hub_pendings_init(&ingress->pendings, HUB_SUBMITS_MAX);
-    hub_pool_init(&ingress->flights, sizeof(struct flight),
-                  HUB_FLIGHTS_PER_PEER_MAX * DISCOVERY_ADDRESSES_MAX);
+    hub_pool_init(&ingress->flights, sizeof(struct hub_flight),
+                  2 * HUB_FLIGHTS_PER_PEER_MAX * DISCOVERY_ADDRESSES_MAX);
+    list_init(&ingress->all);
+    list_init(&ingress->idle);
     list_init(&ingress->failed);
+    arena_init(&ingress->again, 64u * 1024u, 4u * hub->settings->bus.message_bytes_max);
     hub->ingress = ingress;
-    return ERR_OK;
+    return hub_lanes_init(&ingress->lanes, HUB_SUBMITS_MAX);
 }
 
 void hub_ingress_destroy(struct hub *hub) {
-    if (hub->ingress != NULL) {
-        loop_timer_stop(hub->loop, &hub->ingress->window);
-        hub_pendings_finish(&hub->ingress->pendings);
-        hub_pool_finish(&hub->ingress->flights);
-        mem_free(hub->ingress);
-        hub->ingress = NULL;
+    struct hub_ingress *ingress = hub->ingress;
+    if (ingress == NULL) {
+        return;
     }
+    loop_timer_stop(hub->loop, &ingress->window);
+    for (struct list_node *node = list_first(&ingress->all); node != NULL;
+         node = list_next(&ingress->all, node)) {
+        buf_finish(&CONTAINER_OF(node, struct hub_flight, all_node)->bytes);
+    }
+    hub_lanes_finish(&ingress->lanes);
+    hub_pendings_finish(&ingress->pendings);
+    hub_pool_finish(&ingress->flights);
+    arena_finish(&ingress->again);
+    mem_free(ingress);
+    hub->ingress = NULL;
 }
 
 enum err hub_ingress_peer_create(struct hub_peer *peer) {
@@ -80,180 +62,9 @@ enum err hub_ingress_peer_create(struct hub_peer *peer) {
     arena_init(&state->arena, 64u * 1024u, HUB_BATCH_BYTES_MAX);
     list_init(&state->pendings);
     list_init(&state->marks);
+    list_init(&state->returned);
     peer->ingress = state;
     return ERR_OK;
-}
-
-/* --- results */
-
-static void answer(struct hub *hub, struct hub_pending *pending,
-                   const struct session_result *result) {
-    struct session *session = session_find(hub, pending->session);
-    uint64_t request = pending->request, began_us = pending->began_us;
-    hub_pending_free(&hub->ingress->pendings, pending);
-    if (session == NULL) {
-        return; /* closed meanwhile */
-    }
-    metric_observe(&hub_metrics.submit_us, loop_now_us(hub->loop) - began_us);
-    session->unanswered--;
-    session->ops->on_result(session, request, result);
-}
-
-static void answer_all(struct hub *hub, struct list *pendings, enum reason reason) {
-    struct session_result result = {.reason = reason, .conversation = ""};
-    struct list_node *node = NULL;
-    while ((node = list_pop_front(pendings)) != NULL) {
-        answer(hub, CONTAINER_OF(node, struct hub_pending, node), &result);
-    }
-}
-
-static void answer_results(struct flight *flight, const Pipit__SubmitReply *reply) {
-    struct hub *hub = flight->hub;
-    for (size_t i = 0; i < reply->n_results; i++) {
-        const Pipit__SubmitResult *told = reply->results[i];
-        struct hub_pending *pending = hub_pending_find(&hub->ingress->pendings, told->ref);
-        if (pending == NULL || pending->owner != flight) {
-            continue; /* not of this batch: a peer's mistake */
-        }
-        enum reason reason = reason_from_number(told->reason);
-        if (reason == REASON_OK && told->seq == 0) {
-            reason = REASON_TIMEOUT; /* stored at no place: whatever it means, it is no ack (I1) */
-        }
-        struct session_result result = {.reason = reason,
-                                        .seq = told->seq,
-                                        .ts_ms = told->ts_ms,
-                                        .conversation = told->conversation,
-                                        .retry_ms = told->retry_ms,
-                                        .replay = told->replay};
-        list_remove(&flight->pendings, &pending->node);
-        answer(hub, pending, &result);
-    }
-}
-
-static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
-    struct flight *flight = user;
-    struct hub *hub = flight->hub;
-    batch_returned(&flight->peer->ingress->batch);
-    if (status == ERR_CLOSED) {
-        flight->peer->ingress->broken_us = hub_now_us(hub);
-    }
-    if (hub->closing) {
-        hub_pool_give(&hub->ingress->flights, flight);
-        return;
-    }
-    Pipit__SubmitReply *reply = NULL;
-    if (status == ERR_OK) {
-        status = ENVELOPE_UNPACK_REPLY(SUBMIT_REPLY, body, body_bytes, hub_arena(hub), &reply);
-    }
-    hub_marks_returned(hub, &flight->marks, status == ERR_OK);
-    if (status == ERR_OK) {
-        answer_results(flight, reply);
-    }
-    answer_all(hub, &flight->pendings, REASON_TIMEOUT); /* not answered: unknown */
-    hub_pool_give(&hub->ingress->flights, flight);
-    if (hub->leaving) {
-        hub_soon(hub); /* hub_leave waits for the last one */
-    }
-}
-
-/* --- sending */
-
-static struct hub_peer *other_peer(struct hub *hub, const struct hub_peer *not_this) {
-    struct hub_peer *best = NULL;
-    for (struct list_node *node = list_first(&hub->peers); node != NULL;
-         node = list_next(&hub->peers, node)) {
-        struct hub_peer *peer = CONTAINER_OF(node, struct hub_peer, node);
-        if (peer != not_this && peer->peer->up &&
-            (best == NULL ||
-             bus_peer_outstanding(peer->peer->peer) < bus_peer_outstanding(best->peer->peer))) {
-            best = peer;
-        }
-    }
-    return best;
-}
-
-static enum err pack(struct hub *hub, struct hub_ingress_peer *state) {
-    Pipit__SubmitBatch batch = PIPIT__SUBMIT_BATCH__INIT;
-    batch.endpoint = hub->endpoint;
-    batch.n_submits = state->submit_count;
-    batch.submits = state->submits;
-    batch.n_signals = state->signal_count;
-    batch.signals = state->signals;
-    batch.n_marks = state->mark_count;
-    batch.marks = state->mark_rows;
-    return hub_pack(hub, MESSAGE_SUBMIT_BATCH, &batch.base);
-}
-
-static void move_all(struct list *from, struct list *to) {
-    struct list_node *node = NULL;
-    while ((node = list_pop_front(from)) != NULL) {
-        list_push_back(to, node);
-    }
-}
-
-/* The batch could not be sent anywhere. */
-static void give_up(struct hub *hub, struct hub_ingress_peer *state, enum err error) {
-    static struct log_limit limit;
-    if (log_allowed(&limit, 1)) {
-        log_event(LOG_WARN, "messages refused: no routing instance takes them",
-                  F_UINT("messages", state->submit_count), F_ERR(error));
-    }
-    hub_marks_returned(hub, &state->marks, false);
-    move_all(&state->pendings, &hub->ingress->failed);
-    hub_soon(hub);
-}
-
-static enum err send_to(struct hub_peer *peer, struct flight *flight) {
-    struct hub *hub = peer->hub;
-    flight->peer = peer;
-    return rpc_call_peer(hub->routing, peer->peer, buf_data(&hub->scratch), buf_len(&hub->scratch),
-                         on_reply, flight);
-}
-
-/* To the instance it was collected for, or else to another one, once. An instance whose connection
- * broke in this turn may still look connected: it is the last choice. gone: it is no choice. */
-static enum err send_somewhere(struct hub_peer *peer, struct flight *flight, bool gone) {
-    struct hub *hub = peer->hub;
-    bool doubtful = gone || peer->ingress->broken_us == hub_now_us(hub);
-    struct hub_peer *other = doubtful ? other_peer(hub, peer) : NULL;
-    struct hub_peer *first = other != NULL ? other : peer;
-    enum err error = first == peer && gone ? ERR_UNAVAILABLE : send_to(first, flight);
-    if ((error == ERR_UNAVAILABLE || error == ERR_FULL) && first == peer && !gone) {
-        other = other_peer(hub, peer);
-        error = other != NULL ? send_to(other, flight) : error;
-    }
-    if (error == ERR_OK && flight->peer != peer) {
-        metric_add(&hub_metrics.retries, 1);
-    }
-    return error;
-}
-
-static void send_batch(struct hub_peer *peer, bool gone) {
-    struct hub *hub = peer->hub;
-    struct hub_ingress_peer *state = peer->ingress;
-    struct flight *flight = hub_pool_take(&hub->ingress->flights);
-    enum err error = flight != NULL ? pack(hub, state) : ERR_FULL;
-    if (error == ERR_OK) {
-        flight->hub = hub;
-        error = send_somewhere(peer, flight, gone);
-    }
-    if (error == ERR_OK) {
-        list_init(&flight->pendings);
-        list_init(&flight->marks);
-        for (struct list_node *node = list_first(&state->pendings); node != NULL;
-             node = list_next(&state->pendings, node)) {
-            CONTAINER_OF(node, struct hub_pending, node)->owner = flight;
-        }
-        move_all(&state->pendings, &flight->pendings);
-        move_all(&state->marks, &flight->marks);
-        flight->peer->ingress->batch.flights++;
-    } else {
-        hub_pool_give(&hub->ingress->flights, flight);
-        give_up(hub, state, error);
-    }
-    state->batch.count = state->batch.bytes = 0;
-    state->submit_count = state->signal_count = state->mark_count = 0;
-    arena_reset(&state->arena);
 }
 
 void hub_ingress_peer_destroy(struct hub_peer *peer) {
@@ -261,54 +72,96 @@ void hub_ingress_peer_destroy(struct hub_peer *peer) {
     if (state == NULL) {
         return;
     }
-    if (!peer->hub->closing && state->batch.count > 0) {
-        send_batch(peer, true);
+    if (!peer->hub->closing) {
+        hub_again_settle(peer, true);
     }
     arena_finish(&state->arena);
     mem_free(state);
     peer->ingress = NULL;
 }
 
+/* --- turns */
+
+bool hub_ingress_blocked(const struct hub_peer *peer) {
+    return !peer->peer->up || peer->peer->leaving || peer->ingress->returned.count > 0;
+}
+
 static void on_window(struct loop_timer *timer) {
     (void)timer; /* the end of this turn looks */
 }
 
-void hub_ingress_flush(struct hub *hub) {
+void hub_ingress_look_in(struct hub *hub, uint64_t us) {
+    struct loop_timer *window = &hub->ingress->window;
+    uint64_t due_us = hub_now_us(hub) + us;
+    if (!window->armed || window->due_us > due_us) {
+        loop_timer_start(hub->loop, window, us, on_window);
+    }
+}
+
+static void send_due(struct hub *hub) {
     uint64_t now_us = hub_now_us(hub), wait_us = UINT64_MAX;
     for (struct list_node *node = list_first(&hub->peers); node != NULL;
          node = list_next(&hub->peers, node)) {
         struct hub_peer *peer = CONTAINER_OF(node, struct hub_peer, node);
         struct batch *batch = &peer->ingress->batch;
-        if (batch->count == 0 || batch->flights >= HUB_FLIGHTS_PER_PEER_MAX) {
-            continue; /* the next answer goes on */
+        if (batch->count == 0 || batch->flights >= HUB_FLIGHTS_PER_PEER_MAX ||
+            hub_ingress_blocked(peer)) {
+            continue; /* the next answer goes on, or again.c */
         }
         if (batch_due(batch, now_us)) {
-            send_batch(peer, false);
+            hub_flight_send(peer);
             continue;
         }
         uint64_t due_us = batch_due_in_us(batch, now_us);
         wait_us = due_us < wait_us ? due_us : wait_us;
     }
     if (wait_us != UINT64_MAX) {
-        loop_timer_start(hub->loop, &hub->ingress->window, wait_us, on_window);
+        hub_ingress_look_in(hub, wait_us);
     }
 }
 
+void hub_ingress_flush(struct hub *hub) {
+    for (struct list_node *node = list_first(&hub->peers); node != NULL;
+         node = list_next(&hub->peers, node)) {
+        struct hub_peer *peer = CONTAINER_OF(node, struct hub_peer, node);
+        if (hub_ingress_blocked(peer)) {
+            hub_again_settle(peer, false);
+        }
+    }
+    send_due(hub);
+}
+
 void hub_ingress_soon(struct hub *hub) {
-    struct list failed;
-    list_init(&failed);
-    move_all(&hub->ingress->failed, &failed); /* callbacks may submit again */
-    answer_all(hub, &failed, REASON_UNAVAILABLE);
+    static const struct session_result refused = {.reason = REASON_UNAVAILABLE, .conversation = ""};
+    struct list_node *node = NULL;
+    /* Callbacks may submit again; what fails then is answered the next time. */
+    for (size_t count = hub->ingress->failed.count; count > 0; count--) {
+        node = list_pop_front(&hub->ingress->failed);
+        hub_flight_answer(hub, CONTAINER_OF(node, struct hub_pending, node), &refused);
+    }
+}
+
+void hub_ingress_tick(struct hub *hub) {
+    hub_again_tick(hub);
+}
+
+static bool is_idle(const struct hub_peer *peer) {
+    const struct hub_ingress_peer *state = peer->ingress;
+    return state->batch.count == 0 && state->batch.flights == 0 && state->returned.count == 0;
+}
+
+bool hub_ingress_released(const struct hub_peer *peer) {
+    return peer->peer->leaving && is_idle(peer);
 }
 
 bool hub_ingress_idle(const struct hub *hub) {
     for (struct list_node *node = list_first(&hub->peers); node != NULL;
          node = list_next(&hub->peers, node)) {
-        if (CONTAINER_OF(node, struct hub_peer, node)->ingress->batch.count > 0) {
+        if (!is_idle(CONTAINER_OF(node, struct hub_peer, node))) {
             return false;
         }
     }
-    return hub->ingress->flights.used == 0;
+    return hub->ingress->failed.count == 0;
 }
 
 uint64_t hub_ingress_sender(const struct hub *hub, const uint8_t *id, size_t id_bytes) {
@@ -317,7 +170,7 @@ uint64_t hub_ingress_sender(const struct hub *hub, const uint8_t *id, size_t id_
 
 /* --- collecting */
 
-static struct hub_peer *owner_of(struct hub *hub, const char *conversation) {
+struct hub_peer *hub_ingress_owner(struct hub *hub, const char *conversation) {
     struct rpc_peer *owner = rpc_owner(hub->routing, conversation, strlen(conversation));
     return owner != NULL ? owner->user : NULL;
 }
@@ -334,41 +187,51 @@ static bool copy_bytes(struct arena *arena, const uint8_t *bytes, size_t count,
     return out->data != NULL;
 }
 
-static Pipit__Submit *copy_submit(struct arena *arena, const struct session *session,
-                                  const struct session_submit *submit) {
+static Pipit__Origin *copy_origin(struct arena *arena, const Pipit__Origin *from) {
+    Pipit__Origin *copy = arena_alloc(arena, sizeof *copy);
+    if (copy == NULL) {
+        return NULL;
+    }
+    *copy = *from;
+    copy->device = copy_text(arena, from->device);
+    bool complete = copy_bytes(arena, from->hash.data, from->hash.len, &copy->hash);
+    return complete && copy->device != NULL ? copy : NULL;
+}
+
+/* All of it, texts and bytes, too. */
+static Pipit__Submit *copy_submit(struct arena *arena, const Pipit__Submit *from) {
     Pipit__Submit *copy = arena_alloc(arena, sizeof *copy);
     if (copy == NULL) {
         return NULL;
     }
-    pipit__submit__init(copy);
-    copy->user = copy_text(arena, session_user_id(session));
-    copy->device = copy_text(arena, session->device);
-    copy->session = session->id;
-    copy->conversation = copy_text(arena, submit->conversation);
-    copy->to_user = copy_text(arena, submit->to_user);
-    copy->kind = (Pipit__MessageKind)submit->kind;
-    copy->target_seq = submit->target_seq;
-    copy->reply_seq = submit->reply_seq;
-    copy->maybe_copy = submit->maybe_copy;
-    if (copy->user == NULL || copy->device == NULL || copy->conversation == NULL ||
-        copy->to_user == NULL || !copy_bytes(arena, submit->id, ID_UUID_BYTES, &copy->id) ||
-        !copy_bytes(arena, submit->body, submit->body_bytes, &copy->body)) {
-        return NULL;
+    *copy = *from;
+    copy->user = copy_text(arena, from->user);
+    copy->device = copy_text(arena, from->device);
+    copy->conversation = copy_text(arena, from->conversation);
+    copy->to_user = copy_text(arena, from->to_user);
+    copy->origin = from->origin != NULL ? copy_origin(arena, from->origin) : NULL;
+    bool complete = copy_bytes(arena, from->id.data, from->id.len, &copy->id) &&
+                    copy_bytes(arena, from->body.data, from->body.len, &copy->body);
+    return complete && copy->user != NULL && copy->device != NULL && copy->conversation != NULL &&
+                   copy->to_user != NULL && (copy->origin != NULL) == (from->origin != NULL)
+               ? copy
+               : NULL;
+}
+
+bool hub_ingress_collect(struct hub_peer *peer, struct hub_pending *pending,
+                         const Pipit__Submit *submit) {
+    struct hub_ingress_peer *state = peer->ingress;
+    Pipit__Submit *copy =
+        state->submit_count < HUB_BATCH_SUBMITS_MAX ? copy_submit(&state->arena, submit) : NULL;
+    if (copy == NULL) {
+        return false;
     }
-    if (submit->from_mqtt) {
-        Pipit__Origin *origin = arena_alloc(arena, sizeof *origin);
-        if (origin == NULL) {
-            return NULL;
-        }
-        pipit__origin__init(origin);
-        origin->device = copy->device;
-        origin->packet_id = submit->packet_id;
-        if (!copy_bytes(arena, submit->origin_hash, sizeof submit->origin_hash, &origin->hash)) {
-            return NULL;
-        }
-        copy->origin = origin;
-    }
-    return copy;
+    copy->ref = pending->ref;
+    pending->owner = NULL;
+    list_push_back(&state->pendings, &pending->node);
+    state->submits[state->submit_count++] = copy;
+    batch_add(&state->batch, submit->body.len + SUBMIT_FIXED_BYTES, hub_now_us(peer->hub));
+    return true;
 }
 
 static enum err target_of(const struct session *session, const struct session_submit *submit,
@@ -386,6 +249,53 @@ static enum err target_of(const struct session *session, const struct session_su
     return ERR_OK;
 }
 
+/* Borrows from both. */
+static void describe(const struct session *session, const struct session_submit *submit,
+                     Pipit__Submit *message, Pipit__Origin *origin) {
+    pipit__submit__init(message);
+    message->user = (char *)session_user_id(session);
+    message->device = (char *)session->device;
+    message->session = session->id;
+    message->conversation = (char *)submit->conversation;
+    message->to_user = (char *)submit->to_user;
+    message->kind = (Pipit__MessageKind)submit->kind;
+    message->target_seq = submit->target_seq;
+    message->reply_seq = submit->reply_seq;
+    message->maybe_copy = submit->maybe_copy;
+    message->id = (ProtobufCBinaryData){ID_UUID_BYTES, (uint8_t *)submit->id};
+    message->body = (ProtobufCBinaryData){submit->body_bytes, (uint8_t *)submit->body};
+    if (submit->from_mqtt) {
+        pipit__origin__init(origin);
+        origin->device = message->device;
+        origin->packet_id = submit->packet_id;
+        origin->hash =
+            (ProtobufCBinaryData){sizeof submit->origin_hash, (uint8_t *)submit->origin_hash};
+        message->origin = origin;
+    }
+}
+
+static struct hub_pending *enter(struct hub *hub, const char *conversation) {
+    struct hub_pending *pending = hub_pending_take(&hub->ingress->pendings);
+    if (pending == NULL) {
+        hub_metrics_limit(HUB_LIMIT_SUBMITS);
+        return NULL;
+    }
+    pending->lane = hub_lane_enter(&hub->ingress->lanes, conversation);
+    if (pending->lane == NULL) {
+        hub_pending_free(&hub->ingress->pendings, pending);
+        return NULL;
+    }
+    if (pending->lane->peer == NULL) {
+        pending->lane->peer = hub_ingress_owner(hub, conversation);
+    }
+    return pending;
+}
+
+static void leave(struct hub *hub, struct hub_pending *pending) {
+    hub_lane_leave(&hub->ingress->lanes, pending->lane);
+    hub_pending_free(&hub->ingress->pendings, pending);
+}
+
 enum err hub_ingress_submit(struct hub *hub, struct session *session,
                             const struct session_submit *submit) {
     char conversation[LIMIT_CONVERSATION_ID_BYTES + 1];
@@ -393,45 +303,38 @@ enum err hub_ingress_submit(struct hub *hub, struct session *session,
     if (error != ERR_OK) {
         return error;
     }
-    struct hub_peer *peer = owner_of(hub, conversation);
-    if (peer == NULL) {
-        return ERR_UNAVAILABLE;
-    }
-    struct hub_ingress_peer *state = peer->ingress;
-    struct hub_pending *pending = state->submit_count < HUB_BATCH_SUBMITS_MAX
-                                      ? hub_pending_take(&hub->ingress->pendings)
-                                      : NULL;
+    struct hub_pending *pending = enter(hub, conversation);
     if (pending == NULL) {
-        bool batch_full = state->submit_count >= HUB_BATCH_SUBMITS_MAX;
-        hub_metrics_limit(batch_full ? HUB_LIMIT_BATCH : HUB_LIMIT_SUBMITS);
         return ERR_UNAVAILABLE;
     }
-    Pipit__Submit *copy = copy_submit(&state->arena, session, submit);
-    if (copy == NULL) {
-        hub_pending_free(&hub->ingress->pendings, pending);
-        hub_metrics_limit(HUB_LIMIT_BATCH);
+    struct hub_peer *peer = pending->lane->peer;
+    Pipit__Submit message;
+    Pipit__Origin origin;
+    describe(session, submit, &message, &origin);
+    if (peer == NULL || !hub_ingress_collect(peer, pending, &message)) {
+        if (peer != NULL) {
+            hub_metrics_limit(HUB_LIMIT_BATCH);
+        }
+        leave(hub, pending);
         return ERR_UNAVAILABLE;
     }
     pending->session = session->id;
     pending->request = submit->request;
     pending->began_us = hub_now_us(hub);
-    copy->ref = pending->ref;
-    list_push_back(&state->pendings, &pending->node);
-    state->submits[state->submit_count++] = copy;
-    batch_add(&state->batch, submit->body_bytes + SUBMIT_FIXED_BYTES, pending->began_us);
     hub_sent_add(&hub->ingress->sent, submit->id, session->id);
     metric_add(&hub_metrics.submits, 1);
     /* One turn may read more than a batch holds. */
-    if ((state->batch.count >= BATCH_COUNT_MAX || state->batch.bytes >= BATCH_BYTES_MAX) &&
-        state->batch.flights < HUB_FLIGHTS_PER_PEER_MAX) {
-        send_batch(peer, false);
+    const struct batch *batch = &peer->ingress->batch;
+    if ((batch->count >= BATCH_COUNT_MAX || batch->bytes >= BATCH_BYTES_MAX) &&
+        batch->flights < HUB_FLIGHTS_PER_PEER_MAX && !hub_ingress_blocked(peer)) {
+        hub_flight_send(peer);
     }
     return ERR_OK;
 }
 
 bool hub_ingress_signal(struct hub *hub, const Pipit__Signal *signal) {
     bool typing = signal->kind == PIPIT__SIGNAL_KIND__SIGNAL_TYPING;
-    struct hub_peer *peer = owner_of(hub, signal->conversation);
+    struct hub_peer *peer = hub_ingress_owner(hub, signal->conversation);
     struct hub_ingress_peer *state = peer != NULL ? peer->ingress : NULL;
     Pipit__Signal *copy = NULL;
     if (state != NULL && state->signal_count < HUB_BATCH_SIGNALS_MAX / (typing ? 1 : 2) &&
@@ -454,7 +357,7 @@ bool hub_ingress_signal(struct hub *hub, const Pipit__Signal *signal) {
 }
 
 enum err hub_ingress_mark(struct hub *hub, struct hub_mark *mark) {
-    struct hub_peer *peer = owner_of(hub, mark->conversation);
+    struct hub_peer *peer = hub_ingress_owner(hub, mark->conversation);
     struct hub_ingress_peer *state = peer != NULL ? peer->ingress : NULL;
     if (state == NULL || state->mark_count >= HUB_BATCH_MARKS_MAX) {
         return ERR_UNAVAILABLE;

@@ -17,9 +17,11 @@
  * pause; rare, and one mechanism less. */
 #include "services/connection/interest.h"
 
+#include "common/id.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "proto/directory.pb-c.h"
+#include "services/connection/ingress.h"
 #include "services/connection/sync.h"
 #include <string.h>
 
@@ -41,11 +43,13 @@ struct hub_interest {
 struct hub_interest_peer {
     uint64_t position;   /* changes up to here are acknowledged */
     uint64_t sending;    /* position once the flight is acknowledged */
+    uint64_t era;        /* of the last snapshot */
     uint64_t update_seq; /* of the last update sent */
     uint64_t boot_id;    /* 0 = unknown */
     uint64_t sent_us, not_before_us;
     bool in_flight, snapshot_due, in_snapshot, more_parts;
     bool leaving, leave_sent, left;
+    bool released; /* it drains, and was told that we are done with it */
     struct list_node *conversation_next, *session_next; /* of the snapshot's walk */
 };
 struct update {
@@ -90,6 +94,7 @@ void hub_interest_peer_state(struct hub_peer *peer) {
     state->in_snapshot = false;
     state->position = 0;
     state->not_before_us = 0;
+    state->released = false;
     if (!peer->peer->up) {
         hub_interest_stream_changed(peer->hub);
     }
@@ -343,6 +348,7 @@ static void begin_snapshot(struct hub_peer *peer) {
     struct hub_interest_peer *state = peer->interest;
     state->snapshot_due = false;
     state->in_snapshot = true;
+    state->era = id_random_u64();
     state->update_seq = 0;
     state->position = 0;
     state->sending = hub_interest_version(peer->hub);
@@ -369,6 +375,8 @@ static void send_update(struct hub_peer *peer) {
     update.message.endpoint = hub->endpoint;
     update.message.update_seq = ++state->update_seq;
     update.message.address = hub->address;
+    update.message.era = state->era;
+    update.message.released = hub_ingress_released(peer);
     if (error == ERR_OK) {
         error = hub_pack(hub, MESSAGE_INTEREST_UPDATE, &update.message.base);
     }
@@ -381,6 +389,7 @@ static void send_update(struct hub_peer *peer) {
         return;
     }
     state->in_flight = true;
+    state->released = update.message.released;
     state->leave_sent = state->leaving;
     state->sent_us = hub_now_us(hub);
 }
@@ -426,6 +435,9 @@ static void on_update(enum err status, const uint8_t *body, size_t body_bytes, v
     bool restarted = state->boot_id != 0 && state->boot_id != reply->boot_id;
     bool is_first_part = state->in_snapshot && state->update_seq == 1;
     state->boot_id = reply->boot_id;
+    if (reply->draining) {
+        hub_peer_leaves(peer);
+    }
     if (reply->need_snapshot || (restarted && !is_first_part)) {
         state->snapshot_due = true;
         state->in_snapshot = false;
@@ -441,6 +453,7 @@ static bool due(const struct hub_peer *peer, uint64_t now_us) {
     }
     return state->leaving || state->snapshot_due || state->in_snapshot ||
            state->position < hub_interest_version(peer->hub) ||
+           (!state->released && hub_ingress_released(peer)) ||
            now_us - state->sent_us >= HUB_INTEREST_LEASE_US;
 }
 

@@ -49,6 +49,8 @@ struct hub_pending *hub_pending_take(struct hub_pendings *pendings) {
     pendings->generation = pendings->generation == UINT32_MAX ? 1 : pendings->generation + 1;
     pending->ref = (uint64_t)pendings->generation << 32u | pending->request;
     pending->owner = NULL;
+    pending->lane = NULL;
+    pending->in_doubt = pending->refused = false;
     return pending;
 }
 

@@ -4,7 +4,10 @@
 
 #include "common/list.h"
 #include "services/connection/pool.h"
+#include <stdbool.h>
 #include <stdint.h>
+
+struct hub_lane;
 
 #define HUB_PENDING_BLOCK 256u
 #define HUB_PENDING_BLOCKS_MAX 256u
@@ -12,8 +15,11 @@
 struct hub_pending {
     struct list_node node; /* the batch's, then its flight's */
     void *owner;           /* flight; NULL while collected */
-    uint64_t ref;          /* 0 = free */
+    struct hub_lane *lane;
+    uint64_t ref; /* 0 = free */
     uint64_t session, request, began_us;
+    bool in_doubt; /* was sent once without an answer: it may be stored */
+    bool refused;  /* by an instance that drains: it is not stored, and goes to another one */
 };
 struct hub_pendings {
     struct hub_pending *blocks[HUB_PENDING_BLOCKS_MAX];

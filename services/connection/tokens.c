@@ -1,6 +1,8 @@
 /* tokens: keys and revocations, kept true by auth's stream and by snapshots.
  *
- * A snapshot is asked for at start until it comes, after any trouble of a stream, when auth says
+ * A snapshot is asked for at start until it comes, after any trouble of a stream, when an auth
+ * instance is lost (it may have died between storing a revocation and publishing it: another one
+ * reads it from storage, now, and again when its stream falls silent), when auth says
  * that the keys changed, when a token names a key we do not know (at most once a second: strangers
  * can make such tokens), and every few minutes in any case. Its keys replace ours as a whole; its
  * revocations are added to ours, never in place of them, because events that came after it was
@@ -22,6 +24,7 @@
 struct auth_peer {
     struct list_node node;
     struct hub *hub;
+    struct rpc_peer *peer;
     struct stream_subscriber *stream;
 };
 struct hub_tokens {
@@ -221,9 +224,11 @@ static void on_event(const uint8_t *payload, size_t bytes, void *user) {
 }
 
 static void on_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user) {
-    (void)trouble, (void)boot_id; /* whatever it is, the snapshot repairs it */
     struct auth_peer *peer = user;
-    peer->hub->tokens->due = true;
+    if (trouble == STREAM_SILENT && boot_id != 0) {
+        rpc_peer_silent(peer->hub->auth, peer->peer);
+    }
+    peer->hub->tokens->due = true; /* whatever it is, the snapshot repairs it */
     ask_if_due(peer->hub);
 }
 
@@ -235,6 +240,7 @@ void hub_tokens_peer_added(struct rpc_peer *rpc_peer, void *user) {
         peer != NULL ? bus_url_derive(rpc_peer->address, BUS_URL_PUB, url) : ERR_NO_MEMORY;
     if (error == ERR_OK) {
         peer->hub = hub;
+        peer->peer = rpc_peer;
         error = stream_subscriber_create(hub->loop, hub->bus, url, STREAM_TOPIC_ALL, on_event,
                                          on_trouble, peer, &peer->stream);
     }
@@ -250,9 +256,13 @@ void hub_tokens_peer_added(struct rpc_peer *rpc_peer, void *user) {
 
 void hub_tokens_peer_state(struct rpc_peer *rpc_peer, void *user) {
     struct hub *hub = user;
-    if (rpc_peer->up && !hub->closing) {
-        ask_if_due(hub);
+    if (hub->closing) {
+        return;
     }
+    if (!rpc_peer->up) {
+        hub->tokens->due = true; /* what it stored last it may not have published */
+    }
+    ask_if_due(hub);
 }
 
 void hub_tokens_peer_removed(struct rpc_peer *rpc_peer, void *user) {

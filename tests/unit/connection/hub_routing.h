@@ -56,8 +56,11 @@ struct routing_script {
 
     unsigned devices_remembered;
     bool hold_interest, hold_submits, hold_lists, hold_history, hold_heads; /* keep requests back */
-    bool ask_snapshot; /* answer the next update with need_snapshot */
-    bool no_publish;   /* stored, acknowledged, not published */
+    bool ask_snapshot;       /* answer the next update with need_snapshot */
+    bool no_publish;         /* stored, acknowledged, not published */
+    bool draining;           /* refuses submits, and says so in answers to updates */
+    unsigned releases;       /* updates that say that nothing more will be sent */
+    enum reason refuse_with; /* not OK: all submits are refused */
     struct bus_request *held[ROUTING_HELD_MAX];
     uint8_t held_bytes[ROUTING_HELD_MAX][262144];
     size_t held_sizes[ROUTING_HELD_MAX];
@@ -166,7 +169,9 @@ static inline void routing_on_interest(struct routing_script *routing, struct bu
                      ERR_OK);
     Pipit__InterestReply reply = PIPIT__INTEREST_REPLY__INIT;
     reply.boot_id = stream_publisher_boot_id(routing->publisher);
+    reply.draining = routing->draining;
     routing->updates++;
+    routing->releases += update->released ? 1u : 0u;
     bool in_order = update->update_seq == routing->update_seq + 1 && routing->endpoint != 0;
     if (update->leaving) {
         routing->leavings++;
@@ -243,8 +248,14 @@ static inline void routing_on_submits(struct routing_script *routing, struct bus
         result->ref = submit->ref;
         struct stored_conversation *stored = store_find(routing->store, submit->conversation);
         struct stored_member *member = stored != NULL ? store_member(stored, submit->user) : NULL;
-        if (member == NULL || member->state != PIPIT__MEMBER_STATE__MEMBER_ACTIVE) {
+        if (routing->draining || routing->refuse_with != REASON_OK) {
+            result->reason = routing->draining ? REASON_DRAIN : (uint32_t)routing->refuse_with;
+        } else if (member == NULL || member->state != PIPIT__MEMBER_STATE__MEMBER_ACTIVE) {
             result->reason = REASON_NOT_MEMBER;
+        } else if (store_seq_of(stored, submit->id.data) != 0) {
+            result->conversation = stored->id;
+            result->seq = store_seq_of(stored, submit->id.data);
+            result->replay = true;
         } else {
             result->conversation = stored->id;
             result->seq = store_append(stored, submit->user, submit->device, submit->id.data);

@@ -92,6 +92,16 @@ static inline struct stored_conversation *store_add(struct hub_store *store, con
 }
 
 /* Appends a message; returns its seq. */
+/* 0: this id is not stored. */
+static inline uint64_t store_seq_of(const struct stored_conversation *conversation,
+                                    const uint8_t id[16]) {
+    for (uint64_t seq = 1; seq <= conversation->head; seq++) {
+        if (memcmp(conversation->messages[seq - 1].id, id, 16) == 0) {
+            return seq;
+        }
+    }
+    return 0;
+}
 static inline uint64_t store_append(struct stored_conversation *conversation, const char *sender,
                                     const char *device, const uint8_t *id) {
     if (conversation->messages == NULL) {

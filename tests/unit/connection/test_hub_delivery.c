@@ -425,7 +425,9 @@ static void without_memory_a_message_is_late_and_not_lost(void **state) {
     buf_init(&packed, 65536);
     assert_int_equal(envelope_pack(MESSAGE_DELIVER_BATCH, &batch.base, false, &packed), ERR_OK);
     (void)mem_fault_set(1, 1000);
-    hub_egress_receive(pair.world->hub, buf_data(&packed), buf_len(&packed));
+    struct hub_peer *peer =
+        CONTAINER_OF(list_first(&pair.world->hub->peers), struct hub_peer, node);
+    hub_egress_receive(peer, buf_data(&packed), buf_len(&packed));
     (void)mem_fault_set(0, 0);
     assert_int_equal(pair.bob->message_count, 0);
     assert_true(hub_metrics.gaps[HUB_GAP_FAILED].value == failed + 1);

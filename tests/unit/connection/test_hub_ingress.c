@@ -172,24 +172,6 @@ static void one_conversation_has_one_owner(void **state) {
     world_finish(world);
 }
 
-static void no_answer_is_an_unknown_outcome(void **state) {
-    (void)state;
-    struct client *ann = NULL;
-    struct world *world = start(1, NULL, &ann);
-    struct routing_script *routing = &world->routing[0];
-    routing->hold_submits = true;
-    assert_int_equal(client_send(ann, "c_one", 1, NULL), ERR_OK);
-    UNTIL(world, routing->held_count > 0);
-    bus_server_close(&routing->server); /* the connection is lost after sending */
-    UNTIL(world, ann->result_count == 1);
-    assert_int_equal(ann->results[0].reason, REASON_TIMEOUT);
-    assert_int_equal(ann->session.unanswered, 0);
-    UNTIL(world, !hub_has_routing(world->hub));
-    assert_int_equal(client_send(ann, "c_one", 2, NULL), ERR_UNAVAILABLE);
-    client_close(ann);
-    world_finish(world);
-}
-
 static void short_timeout(struct connection_settings *settings) {
     settings->bus.timeout_us = 100000;
 }
@@ -216,43 +198,6 @@ static void an_answer_that_cannot_be_read_is_unknown_too(void **state) {
     routing_spoil_held(&world->routing[0]);
     UNTIL(world, ann->result_count == 1);
     assert_int_equal(ann->results[0].reason, REASON_TIMEOUT);
-    client_close(ann);
-    world_finish(world);
-}
-
-/* Routing instances come and go: what was collected for one that is not there goes to another. */
-static void a_batch_goes_to_another_instance(void **state) {
-    (void)state;
-    struct client *ann = NULL;
-    struct world *world = start(2, many, &ann);
-    uint64_t retries = hub_metrics.retries.value;
-    struct routing_script *routing = world->routing;
-    /* Which instance owns c_one? */
-    assert_int_equal(client_send(ann, "c_one", 1, NULL), ERR_OK);
-    UNTIL(world, ann->result_count == 1);
-    int owner = routing[0].submit_count == 1 ? 0 : 1, other = 1 - owner;
-    /* One batch flies to it and is not answered ... */
-    routing[owner].hold_submits = true;
-    size_t sent = 1;
-    clock_fake_on(clock_mono_us(), clock_wall_ms());
-    world_advance(world, 1000000);
-    assert_int_equal(client_send(ann, "c_one", 2, NULL), ERR_OK);
-    sent++;
-    UNTIL(world, routing[owner].held_count == 1);
-    /* ... another is collected behind that flight, while the instance dies. */
-    assert_int_equal(client_send(ann, "c_one", 3, NULL), ERR_OK);
-    sent++;
-    world_turn(world);
-    bus_server_close(&routing[owner].server);
-    UNTIL(world, ann->result_count == sent);
-    assert_true(ann->results[1].request == 2 && ann->results[1].reason == REASON_TIMEOUT);
-    assert_true(ann->results[2].request == 3 && ann->results[2].reason == REASON_OK);
-    assert_true(hub_metrics.retries.value > retries);
-    assert_int_equal(routing[other].submit_count, 1);
-    /* From now on the other one is the owner. */
-    assert_int_equal(client_send(ann, "c_one", 4, NULL), ERR_OK);
-    UNTIL(world, ann->result_count == 4);
-    assert_int_equal(ann->results[3].reason, REASON_OK);
     client_close(ann);
     world_finish(world);
 }
@@ -338,10 +283,8 @@ int main(void) {
         cmocka_unit_test(more_than_fits_is_refused_retryably),
         cmocka_unit_test(everything_of_a_submit_travels),
         cmocka_unit_test(one_conversation_has_one_owner),
-        cmocka_unit_test(no_answer_is_an_unknown_outcome),
         cmocka_unit_test(an_instance_that_hangs_times_out),
         cmocka_unit_test(an_answer_that_cannot_be_read_is_unknown_too),
-        cmocka_unit_test(a_batch_goes_to_another_instance),
         cmocka_unit_test(the_rate_of_a_user_is_bounded),
         cmocka_unit_test(unanswered_submits_of_a_session_are_bounded),
         cmocka_unit_test(a_closed_session_gets_no_result),
