@@ -148,3 +148,17 @@ def without(events, op, phase="ok", **members):
         event.get(key) == value for key, value in members.items()))]
     assert len(left) < len(events)
     return left
+
+
+def edit(events, op, phase="ok", number=0, where=None, **changes):
+    """Changes one event."""
+    events[find(events, op, phase, number, **(where or {}))].update(changes)
+    return events
+
+
+def talk(messages=6):
+    """Ann, Ben and Cat; everything right."""
+    story = Story("ann", "ben", "cat")
+    for number in range(messages):
+        story.say(("ann", "ben", "cat")[number % 3])
+    return story

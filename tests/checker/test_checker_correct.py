@@ -54,10 +54,6 @@ def pick(history, seed, op, where):
     return random.Random(seed).choice(found)
 
 
-def acked(history):
-    return {event["call"] for event in history if event["op"] == "send" and event["phase"] == "ok"}
-
-
 DAMAGE = {
     "a line of a final list": ("final", lambda event: True, None, {"H1", "H4"}),
     "the end of a final list": ("final_end", lambda event: event["head"] > event["joined"], None, {"H1"}),

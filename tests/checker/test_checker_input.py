@@ -84,7 +84,8 @@ def test_explanations_are_limited_and_counted(file):
     lambda data: data + "[]\n", lambda data: data + "null\n", lambda data: data.replace('"op"', '"po"', 1),
     lambda data: data + '{"t":99,"op":"dance"}\n', lambda data: data.replace('"seq": 2', '"seq": "2"'),
     lambda data: data.replace('"seq": 2', '"seq": -2'), lambda data: data.replace('"t": 10.05', '"t": NaN'),
-    lambda data: data.replace('"t": 10.05', '"t": "x"'), lambda data: data.replace('"conversation": "c1", "seq": 2', '"seq": 2'),
+    lambda data: data.replace('"t": 10.05', '"t": "x"'),
+    lambda data: data.replace('"conversation": "c1", "seq": 2', '"seq": 2'),
     lambda data: data.replace("\n", " \udcff\n", 1).encode(errors="surrogateescape"),
     lambda data: data.replace('}\n{', '},{', 1)])
 def test_unreadable_lines(file, damage):
@@ -95,7 +96,7 @@ def test_unreadable_lines(file, damage):
 
 
 def test_truncated_gz(file):
-    data = gzip.compress(text(talk() * 1).encode())
+    data = gzip.compress(text(talk()).encode())
     result = run(file(data[:-12], "history.jsonl.gz"))
     assert result.returncode == 2 and b"no evidence" in result.stdout
 

@@ -4,7 +4,10 @@ The order of the calls for a delivery is the order in which they rest on each ot
 (identity), whether the user may have it (members), whether its stream is whole (streams).
 """
 
+from checks.calls import Call, Calls
+from checks.changes import Changes
 from checks.cursors import Cursors
+from checks.effective import Effective
 from checks.faults import Faults
 from checks.finals import Finals
 from checks.identity import Identity
@@ -18,17 +21,6 @@ from checks.timeline import Timelines
 
 DISORDER_S = 0.005  # lines of several writers may be so much out of order
 UNREADABLE_TOLD = 10
-OUTCOMES = ("ok", "fail", "info")
-
-
-class Call:
-    """An invocation that waits for its outcome, or got `info`."""
-
-    __slots__ = ("op", "t", "subject", "message", "bar", "action", "done")
-
-    def __init__(self, op, t, subject=None, message=None, bar=None, action=None):
-        self.op, self.t, self.subject, self.message, self.bar, self.action = op, t, subject, message, bar, action
-        self.done = False
 
 
 class Engine:
@@ -44,10 +36,12 @@ class Engine:
         self.finals = Finals(state, report, self.members, timelines)
         self.streams = Streams(state, report, self.faults, options, timelines)
         self.cursors = Cursors(state, report)
+        self.changes = Changes(state, self.members, self.cursors)
         self.latency = Latency(state, report, self.faults, options)
-        self.calls = {}
+        self.effective = Effective(state, report, timelines)
+        self.calls = Calls(self._problem)
         self.problems = 0
-        self.acked = self.delivered = self.sends = self.events = self.fault_count = 0
+        self.acked = self.delivered = self.live = self.shown = self.sends = self.events = self.fault_count = 0
         self.handlers = {name[4:]: getattr(self, name) for name in dir(self) if name.startswith("_on_")}
 
     # --- reading
@@ -68,33 +62,12 @@ class Engine:
                 handlers[event["op"]](event, t)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self._problem(f"{type(error).__name__} {error} in {str(event)[:120]}")
-            self.events += 1
+        self.events += len(events) - events.count(None)
 
     def _problem(self, text):
         self.problems += 1
         if self.problems <= UNREADABLE_TOLD:
             self.report.problems.append(f"line {self.state.line}: {text}")
-
-    def _outcome(self, event):
-        """The call that the event ends; None when there is none."""
-        call = self.calls.get((event["process"], event["call"]))
-        if event["phase"] not in OUTCOMES:
-            raise ValueError(f"phase {event['phase']!r}")
-        if call is None or call.op != event["op"]:
-            self._problem(f"{event['op']} {event['phase']} without its invocation, call {event['call']}")
-            return None
-        if event["phase"] != "info":
-            del self.calls[event["process"], event["call"]]
-        elif call.done:
-            return None
-        call.done = True
-        return call
-
-    def _invocation(self, event, call):
-        key = (event["process"], event["call"])
-        if key in self.calls and not self.calls[key].done:
-            self._problem(f"call {key[1]} of {key[0]} is invoked twice")
-        self.calls[key] = call
 
     # --- messages
 
@@ -104,16 +77,14 @@ class Engine:
         if event["phase"] == "invoke":
             self._send_invoked(event, client, t)
             return
-        late = self.calls.get((event["process"], event["call"]))
-        was_info = late is not None and late.done
-        call = self._outcome(event)
+        call, was_unknown = self.calls.end(event)
         if call is None:
             return
         message = call.message
         if event["phase"] == "fail":
             message.calls_maybe -= 1
         elif event["phase"] == "ok":
-            self._send_ok(event, client, call, message, t, was_info)
+            self._send_ok(event, client, call, message, t, was_unknown)
 
     def _send_invoked(self, event, client, t):
         message = self.identity.invoked(event, client)
@@ -125,24 +96,24 @@ class Engine:
                 if self.members.of(pair).base is None and not pair.member.adds_open:
                     pair.member.begins(t, 0)
         bar = self.members.bar(client, conversation, t)
-        self._invocation(event, Call("send", t, None, message, bar))
+        self.calls.begin(event, Call("send", t, None, message, bar))
         self.sends += 1
         if self.latency.asked_since is None:
             self.latency.asked_since = t
 
-    def _send_ok(self, event, client, call, message, t, was_info):
+    def _send_ok(self, event, client, call, message, t, was_unknown):
         seq = event.get("seq")
         if message.acked is None:
             message.acked, message.acked_line = t, self.state.line
             self.acked += 1
             if message.first_seen is None:
                 message.first_seen = t
-        if event["call"] == message.first_call and client is message.origin[0] and not was_info:
+        if event["call"] == message.first_call and client is message.origin[0] and not was_unknown:
             message.first_ok = True
             message.sole_ok = message.calls == 1
         if seq:
             conversation = message.conversation
-            self.identity.seen(conversation, message.id, seq, t, f"the ok to {client.process}")
+            self.identity.seen(conversation, message.id, seq, t, "the ok to", client)
             stream = self.state.stream(client, conversation.id)
             self.streams.own(stream, seq)
             if seq > stream.pair.had:
@@ -154,26 +125,28 @@ class Engine:
         self.latency.asked_since = None
 
     def _on_deliver(self, event, t):
-        client = self.state.client(event)
-        stream = client.streams.get(event["conversation"]) or self.state.stream(client, event["conversation"])
-        seq, source = event["seq"], event["source"]
-        message = self.identity.seen(stream.conversation, event["id"], seq, t, f"a delivery to {client.process}",
-                                     event)
-        pair = stream.pair
+        stream = self.state.streams.get((event["process"], event["user"], event["device"], event["conversation"])) \
+            or self.state.stream_of(event)
+        seq, source, pair = event["seq"], event["source"], stream.pair
+        message = self.identity.seen(stream.conversation, event["id"], seq, t, "a delivery to", stream.client, event)
         if seq < pair.trusted_from or self.members.bans or stream.conversation.blockers:
             self.members.delivered(stream, message, seq, t, source)
         self.delivered += 1
+        if seq == stream.shown_next:
+            stream.next_came = seq
         if stream.protocol is None:
             stream.protocol = event.get("protocol", "ws")
-            client.device.receives = True
+            stream.client.device.receives = True
         if source == "live":
+            self.live += 1
             if seq - 1 == stream.live and not stream.ahead:
                 stream.live = seq
             else:
                 self.streams.live_beyond(stream, message, seq, t)
-            if message.acked is None or client.last_gap < message.acked:
+            if message.acked is None or stream.client.last_gap < message.acked:
                 message.last_live = t
-            self.streams.live_count += 1
+            if message.origin is not None and message.origin[0] is stream.client:
+                self.streams.own_came(message, stream, event)
         elif source == "sync":
             self.streams.synced(stream, seq)
         else:
@@ -182,11 +155,16 @@ class Engine:
             self.cursors.had(pair, seq, t)
 
     def _on_show(self, event, t):
-        client = self.state.client(event)
-        stream = client.streams.get(event["conversation"]) or self.state.stream(client, event["conversation"])
-        self.identity.seen(stream.conversation, event["id"], event["seq"], t, f"what {client.process} showed")
-        self.streams.shown(stream, event["seq"], t)
-        client.device.receives = True
+        stream = self.state.streams.get((event["process"], event["user"], event["device"], event["conversation"])) \
+            or self.state.stream_of(event)
+        seq = event["seq"]
+        self.identity.seen(stream.conversation, event["id"], seq, t, "what was shown by", stream.client)
+        self.shown += 1
+        if seq == stream.shown_next:
+            stream.shown_next = seq + 1
+        else:
+            stream.client.device.receives = True
+            self.streams.shown_beyond(stream, seq, t)
 
     def _on_gap(self, event, t):
         client = self.state.client(event)
@@ -194,16 +172,16 @@ class Engine:
         self.streams.gap(client, event.get("conversation"), event.get("resumed", False), t)
 
     def _on_final(self, event, t):
-        client = self.state.client(event)
-        stream = client.streams.get(event["conversation"]) or self.state.stream(client, event["conversation"])
-        seq = event["seq"]
-        message = self.identity.seen(stream.conversation, event["id"], seq, t, f"the final list of {client.process}",
+        stream = self.state.streams.get((event["process"], event["user"], event["device"], event["conversation"])) \
+            or self.state.stream_of(event)
+        seq, pair = event["seq"], stream.pair
+        message = self.identity.seen(stream.conversation, event["id"], seq, t, "the final list of", stream.client,
                                      event)
-        if seq < stream.pair.trusted_from or self.members.bans or stream.conversation.blockers:
+        if seq < pair.trusted_from or self.members.bans or stream.conversation.blockers:
             self.members.delivered(stream, message, seq, t, "in a final list")
         self.finals.listed(stream, message, seq, event)
-        if seq > stream.pair.had:
-            self.cursors.had(stream.pair, seq, t)
+        if seq > pair.had:
+            self.cursors.had(pair, seq, t)
 
     def _on_final_end(self, event, t):
         client = self.state.client(event)
@@ -219,57 +197,11 @@ class Engine:
 
     def _on_member(self, event, t):
         if event["phase"] == "invoke":
-            action, subject = event["action"], event.get("subject") or event["user"]
-            self._invocation(event, Call("member", t, self._member_invoked(event, action, subject, t), action=action))
+            self.calls.begin(event, Call("member", t, self.changes.invoked(event, t), action=event["action"]))
             return
-        call = self._outcome(event)
+        call, _ = self.calls.end(event)
         if call is not None:
-            self._member_done(event, call, t)
-
-    def _member_invoked(self, event, action, subject, t):
-        """Returns what the outcome will need."""
-        state = self.state
-        if action in ("add", "remove"):
-            pair = state.pair(subject, state.conversation(event["conversation"]))
-            self.cursors.membership_changed(pair)
-            if action == "add":
-                self.members.add_invoked(pair, t)
-            else:
-                self.members.of(pair).remove_invoked(t)
-            return pair
-        if action in ("block", "unblock"):
-            conversation = state.conversation(event["conversation"])
-            self.members.block_invoked(conversation, event["user"], action == "block", t)
-            return conversation
-        user = state.user(subject)
-        name = event.get("subject_device")
-        devices = [state.device(subject, name)] if name is not None else list(user.devices.values())
-        if action in ("logout", "disable"):
-            user.was_ended = user.was_ended or name is None
-            for device in devices:
-                device.was_ended = True
-        elif action in ("login", "enable"):
-            for device in devices:
-                device.ban = None
-            if action == "enable":
-                user.disabled = None
-        else:
-            raise ValueError(f"action {action!r}")
-        return user, devices
-
-    def _member_done(self, event, call, t):
-        phase, action = event["phase"], call.action
-        if action in ("add", "remove"):
-            self.members.done(call.subject, action, phase, call.t, t)
-            self.cursors.membership_changed(call.subject)
-        elif action in ("block", "unblock"):
-            self.members.block_done(call.subject, event["user"], action == "block", phase, t)
-        elif phase == "ok" and action in ("logout", "disable"):
-            user, devices = call.subject
-            if action == "disable":
-                self.members.ban_user(user, t)
-            for device in devices if action == "logout" else ():
-                self.members.ban(device, t)
+            self.changes.done(event, call, t)
 
     def _on_revoked(self, event, t):
         self.state.client(event).last_gap = t
@@ -280,9 +212,9 @@ class Engine:
         client = self.state.client(event)
         if event["phase"] == "invoke":
             conversation = self.state.conversation(event["conversation"])
-            self._invocation(event, Call("mark", t, conversation, dict(event)))
+            self.calls.begin(event, Call("mark", t, conversation, dict(event)))
             return
-        call = self._outcome(event)
+        call, _ = self.calls.end(event)
         if call is not None:
             merged = {**call.message, **event}
             self.cursors.marked(client, call.subject, merged, event["phase"], merged.get("protocol"))
@@ -312,12 +244,12 @@ class Engine:
     def _on_heal(self, event, t):
         self.state.heal = t
         self.faults.heal(t)
-        self.finals.heal()
+        self.finals.heal(t)
 
     # --- the end
 
     def finish(self):
-        for check in (self.identity, self.members, self.order, self.finals, self.streams, self.cursors,
+        for check in (self.identity, self.members, self.order, self.finals, self.effective, self.streams, self.cursors,
                       self.latency):
             check.finish()
         self._evidence()
@@ -327,6 +259,7 @@ class Engine:
         """A history that proves nothing must not pass."""
         options, report = self.options, self.report
         report.examined["H6"] += self.delivered + self.acked
+        report.examined["H10"] = self.live + self.shown
         if self.problems > UNREADABLE_TOLD:
             report.problems.append(f"{self.problems - UNREADABLE_TOLD} more unreadable lines")
         numbers = {"events": self.events, "faults": self.fault_count, "sends": self.sends, "acked": self.acked,

@@ -1,12 +1,10 @@
-"""H1, the dense lists of H4, H9: what every device can read in the end.
+"""H1 and the dense lists of H4: what every device can read in the end.
 
 A list must be whole: each seq behind `joined` up to `head`, and `head` at least what was stored before the list
 was asked for. Lists that are whole and agree on each seq (identity.py) are one history; it must have every
 acknowledged message. Every device that ever got something owes a list of every conversation whose certain
 member its user is, unless its login was ended.
 """
-
-KINDS_OF_CHANGE = ("edit", "recall")
 
 
 class FinalList:
@@ -19,7 +17,7 @@ class FinalList:
         self.holes = []  # [(first, last)]
         self.late = set()  # seqs that came after higher ones
         self.head = self.joined = None
-        self.asked, self.line = t, line  # asked: no later than the first line
+        self.asked, self.line = t, line
         self.effective = None  # seq -> what the client shows for it in the end, where that is not the body
         self.count = 0
 
@@ -58,7 +56,7 @@ class FinalList:
 class Finals:
     def __init__(self, state, report, members, timelines):
         self.state, self.report, self.members, self.timelines = state, report, members, timelines
-        self.ended = 0
+        self.ended, self.healed = 0, 0.0
         self.unlisted = {}  # conversation id -> messages in no list
         self.lost = set()  # ids that were told as being in no list
 
@@ -90,14 +88,15 @@ class Finals:
         lines.head, lines.joined = event["head"], event.get("joined")
         if type(lines.head) is not int or type(lines.joined or 0) is not int:
             raise ValueError("head or joined is no number")
-        lines.asked = event.get("asked", lines.asked)
+        lines.asked = event.get("asked", self.healed)  # without it: it was after the heal
         lines.line = self.state.line
         stream.lists_ended = lines
         self.ended += 1
         return lines
 
-    def heal(self):
+    def heal(self, t):
         """Lists from before do not count."""
+        self.healed = t
         for client in self.state.clients.values():
             for stream in client.streams.values():
                 stream.list = stream.lists_ended = None
@@ -125,7 +124,6 @@ class Finals:
         self._in_no_list(conversation, timeline)
         for lines in conversation.lists:
             self._whole(lines, timeline)
-        self._changes(conversation, timeline)
 
     def _whole(self, lines, timeline):
         stream = lines.stream
@@ -219,51 +217,3 @@ class Finals:
 
     def _who(self, stream):
         return f"{stream.client.device.name} of {stream.pair.user.name}"
-
-    # --- edits and recalls
-
-    def _changes(self, conversation, timeline):
-        changes = {}
-        for message in timeline.messages:
-            if message.kind in KINDS_OF_CHANGE:
-                self.report.examined["H9"] += 1
-                self._target(conversation, message)
-                changes.setdefault(message.target, []).append(message)
-        for lines in conversation.lists:
-            if lines.effective is not None:
-                self._effective(lines, conversation, changes)
-
-    def _target(self, conversation, change):
-        target = conversation.at.get(change.target)
-        if target is None or change.acked is None:
-            return
-        if change.kind == "edit" and target.sender is not None and target.sender != change.sender:
-            self.report.violation("H9", (change.id, "author"),
-                                  f"{change.id} by {change.sender} edits {conversation.id} seq {target.seq}, which "
-                                  f"{target.sender} wrote, and was ok (line {change.acked_line})")
-        if target.seq >= change.seq or target.kind != "text":
-            self.report.violation("H9", (change.id, "target"),
-                                  f"{change.id} ({conversation.id} seq {change.seq}) is ok as {change.kind} of seq "
-                                  f"{target.seq}, which is a {target.kind} (line {change.acked_line})")
-
-    def _effective(self, lines, conversation, changes):
-        who = self._who(lines.stream)
-        seen = [seq for seq in set(changes) | set(lines.effective) if lines.joined < (seq or 0) < lines.next]
-        for seq in seen:
-            target = conversation.at.get(seq)
-            if target is None:
-                continue
-            found = lines.effective.get(seq, target.hash)
-            until = [c for c in changes.get(seq, ()) if c.seq < lines.next]
-            allowed = {self._state(until[-1])} if until else {target.hash}
-            if any(change.kind == "recall" for change in until):
-                allowed.add("recalled")
-            if found not in allowed:
-                text = "the recalled body" if "recalled" in allowed and found == target.hash else found
-                self.report.violation("H9", (who, conversation.id, seq),
-                                      f"{who} shows {text} for {conversation.id} seq {seq}, whose state is "
-                                      f"{' or '.join(sorted(map(str, allowed)))} (line {lines.line})")
-
-    @staticmethod
-    def _state(change):
-        return "recalled" if change.kind == "recall" else change.hash

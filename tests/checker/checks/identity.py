@@ -55,10 +55,15 @@ class Identity:
 
     # --- what is stored
 
-    def seen(self, conversation, identity, seq, t, source, event=None):
-        """`source` (words for the explanation) proves that id is stored at (conversation, seq); `event` brings
-        hash, kind, target and sender where the line has them. Returns the message."""
+    def seen(self, conversation, identity, seq, t, what, client, event=None):
+        """`what`, a line of `client`, proves that id is stored at (conversation, seq); `event` brings hash, kind,
+        target and sender where the line has them. Returns the message."""
         message = self.state.messages.get(identity)
+        if message is not None and message.seq == seq and message.conversation is conversation and (
+                event is None or (message.hash == event.get("hash") and message.kind == "text"
+                                  and "kind" not in event and event.get("sender", message.sender) == message.sender)):
+            return message  # nearly always
+        source = f"{what} {client.process}"
         if message is None:
             message = self._stranger(conversation, identity, seq, event, source)
         if message.seq != seq or message.conversation is not conversation:

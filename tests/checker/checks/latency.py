@@ -67,7 +67,8 @@ class Latency:
             back = [self.back[fault] for fault in faults if fault.name == name and fault in self.back]
             self.report.latency.append({
                 "class": name, "faults": sum(fault.name == name for fault in faults), "messages": len(seconds),
-                "p50_ms": round(percentile(seconds, 0.5) * 1000, 2), "p99_ms": round(percentile(seconds, 0.99) * 1000, 2),
+                "p50_ms": round(percentile(seconds, 0.5) * 1000, 2),
+                "p99_ms": round(percentile(seconds, 0.99) * 1000, 2),
                 "max_ms": round((seconds[-1] if seconds else 0.0) * 1000, 2),
                 "ack_p99_ms": round(percentile(ack, 0.99) * 1000, 2),
                 "back_s": round(max(back), 3) if back else None})

@@ -31,7 +31,7 @@ class Message:
 
 
 class Conversation:
-    __slots__ = ("id", "at", "top", "pairs", "blockers", "block_seen", "related", "lists")
+    __slots__ = ("id", "at", "top", "pairs", "blockers", "block_seen", "lists")
 
     def __init__(self, identity):
         self.id = identity
@@ -40,7 +40,6 @@ class Conversation:
         self.pairs = {}  # user name -> Pair
         self.blockers = {}  # user name -> Block
         self.block_seen = None  # t of the first block's invocation
-        self.related = {}  # target seq -> [Message] edits and recalls, as found at the end
         self.lists = []  # FinalList
 
 
@@ -103,7 +102,7 @@ class Stream:
 
     __slots__ = ("client", "conversation", "pair", "live", "ahead", "missing", "shown_next",
                  "shown_first", "jumps", "list", "lists_ended", "protocol", "gap_t",
-                 "had_before")
+                 "had_before", "next_came", "synced_top")
 
     def __init__(self, client, conversation, pair):
         self.client, self.conversation, self.pair = client, conversation, pair
@@ -115,7 +114,9 @@ class Stream:
         self.list = self.lists_ended = None  # finals.FinalList being read; the last that ended
         self.protocol = None
         self.gap_t = -NEVER  # t of the last gap
-        self.had_before = 0  # what had come live before it
+        self.had_before = 0  # the highest that had come before it
+        self.synced_top = 0  # highest that a request answered
+        self.next_came = None  # == shown_next when that one was delivered
 
 
 class State:
@@ -128,8 +129,8 @@ class State:
         self.conversations = {}
         self.users = {}
         self.clients = {}
+        self.streams = {}  # (process, user, device, conversation id) -> Stream: one look-up for each delivery
         self.heal = None  # t of the last heal
-        self.counts = {}
 
     def conversation(self, identity):
         found = self.conversations.get(identity)
@@ -174,4 +175,8 @@ class State:
             conversation = self.conversation(conversation_id)
             pair = self.pair(client.device.user.name, conversation)
             found = client.streams[conversation_id] = Stream(client, conversation, pair)
+            self.streams[client.process, client.device.user.name, client.device.name, conversation_id] = found
         return found
+
+    def stream_of(self, event):
+        return self.stream(self.client(event), event["conversation"])

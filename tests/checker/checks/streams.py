@@ -14,7 +14,7 @@ class Streams:
     def __init__(self, state, report, faults, options, timelines):
         self.state, self.report, self.faults, self.timelines = state, report, faults, timelines
         self.tail, self.strict_live = options.tail_s, options.strict_live
-        self.live_count = self.shown_count = self.copies = 0
+        self.copies = self.echoes = 0
         self.jumped = []  # (stream, seq, t, line): seqs that live jumped over, whatever explained them later
 
     # --- live and sync
@@ -61,12 +61,22 @@ class Streams:
     def synced(self, stream, seq):
         """The answer of a request brought it."""
         stream.missing.pop(seq, None)
+        if seq > stream.synced_top:
+            stream.synced_top = seq
         self._have(stream, seq)
 
     def own(self, stream, seq):
         """The client learnt the seq of a message that it sent: that one does not come live."""
         stream.missing.pop(seq, None)
+        if seq == stream.shown_next:
+            stream.next_came = seq
         self._have(stream, seq)
+
+    def own_came(self, message, stream, event):
+        """An own message came live. Rightly so when it was sent on other ways, too, or on an earlier connection."""
+        if message.calls == 1 and stream.client.last_gap < message.first_sent \
+                and message.origin[1] == event.get("protocol"):
+            self.echoes += 1
 
     def _have(self, stream, seq):
         live = stream.live
@@ -91,21 +101,23 @@ class Streams:
             if stream.list is not None:
                 stream.list = None  # a list that was being read starts anew
             if not resumed:
+                stream.had_before = self._highest(stream)
                 stream.missing.clear()
                 stream.ahead.clear()
-                if stream.live is not None:
-                    stream.had_before = max(stream.had_before, stream.live)
                 stream.live = None
             stream.gap_t = t
 
+    @staticmethod
+    def _highest(stream):
+        """Of all that was delivered."""
+        return max(stream.had_before, stream.live or 0, max(stream.ahead, default=0))
+
     # --- show
 
-    def shown(self, stream, seq, t):
-        self.shown_count += 1
+    def shown_beyond(self, stream, seq, t):
+        """A show that is not simply of the next one."""
         following = stream.shown_next
-        if seq == following:
-            stream.shown_next = seq + 1
-        elif following is None:
+        if following is None:
             stream.shown_first, stream.shown_next = seq, seq + 1
         elif seq > following:
             stream.jumps.append((following, seq - 1, t, self.state.line))
@@ -132,8 +144,10 @@ class Streams:
                 self._finish_jumps(stream)
                 self._finish_missing(stream)
                 self._finish_tail(stream)
+                self._finish_stuck(stream)
         self._finish_jumped()
-        report.examined["H10"] = self.live_count + self.shown_count
+        if self.echoes:
+            report.notes.append(f"{self.echoes:,} own messages came live to the connection that sent them")
         report.numbers["repeated deliveries"] = self.copies
 
     def _finish_jumped(self):
@@ -211,3 +225,20 @@ class Streams:
             self.report.violation("H10", (stream.client.process, stream.conversation.id, seq, "tail"),
                                   f"{self._who(stream)} was told of no gap, but {stream.conversation.id} seq {seq} "
                                   f"(stored by t={latest:.3f}) had not come by t={ended.asked:.3f}")
+
+    def _finish_stuck(self, stream):
+        """The reference client holds back what is behind a hole and asks for it. When the answers bring later ones
+        alone, the history that this client is served has a hole."""
+        ended, seq = stream.lists_ended, stream.shown_next
+        if ended is None or seq is None or stream.next_came == seq or stream.synced_top <= seq:
+            return
+        message = stream.conversation.at.get(seq)
+        if message is None or message.kind != "text":
+            return
+        _, latest = self.timelines.of(stream.conversation).bounds(seq)
+        patience = self.faults.calm_then(ended.asked) - self.faults.calm_then(latest)
+        if patience > 2 * self.tail and not self._excused(stream, seq, ended.asked):
+            self.report.violation("H10", (stream.client.process, stream.conversation.id, seq, "stuck"),
+                                  f"{self._who(stream)} showed nothing of {stream.conversation.id} behind seq "
+                                  f"{seq - 1}: seq {seq} (line {message.seen_line}) never came, but requests brought "
+                                  f"later ones")
