@@ -6,7 +6,8 @@ cut a connection exactly between a write and its answer. `mode` may change while
   well          everything passes
   gone          connections are cut and refused
   frozen        connections are open, nothing passes (what waits passes later)
-  secondary     the server says that it is none to write to, and refuses
+  stepping_down writes are refused by a server that has not told yet that it is no primary any more
+  secondary     it has told so, and refuses reads, too
   full          writes are refused: no disk space
   no_majority   writes are carried out and answered with a write concern error
   cut           writes are carried out, their answer is lost with the connection
@@ -162,7 +163,8 @@ class MongoProxy:
         self.commands.append((command, mode))
         if mode == "gone":
             return None
-        if mode == "secondary" and command not in HELLO and command not in ("ping", "endSessions"):
+        refuses = command not in HELLO and command not in ("ping", "endSessions")
+        if (mode == "secondary" and refuses) or (mode == "stepping_down" and command in WRITES):
             code, name = (10107, "NotWritablePrimary") if command in WRITES else (13435, "NotPrimaryNoSecondaryOk")
             return request.answer({"ok": 0.0, "code": code, "codeName": name, "errmsg": "not primary"})
         if mode == "full" and command in WRITES:
