@@ -125,7 +125,7 @@ def test_lists_from_before_the_heal_do_not_count():
     events = without(talk(), "heal")
     events.append({"t": events[-1]["t"] + 1, "process": "nemesis", "op": "heal", "phase": "ok"})
     report = verdict(events)
-    assert report.exit_code == 1 and "no final list ended after the heal" in report.problems
+    assert report.exit_code == 2 and "no final list ended after the heal" in report.problems
 
 
 def test_without_final_lists():

@@ -108,7 +108,8 @@ class Finals:
         self.unlisted = self._unlisted()
         for conversation in self.state.conversations.values():
             self._finish_conversation(conversation)
-        self._missing_lists()
+        if self.ended:  # else there is no evidence at all
+            self._missing_lists()
 
     def _finish_conversation(self, conversation):
         timeline = self.timelines.of(conversation)

@@ -235,7 +235,9 @@ class Members:
         """Why a send that is invoked now must not be accepted; None when it may be."""
         device = client.device
         pair = self.state.pair(device.user.name, conversation)
-        member = self.of(pair)
+        if pair.trusted_from != NEVER and not self.bans and not conversation.blockers:
+            return None  # nothing has changed since a delivery was right
+        member = pair.member or self.of(pair)
         if member.base is None and member.adds_open == 0:
             return ("none", None)
         if member.certainly_out and self._late(member.out_t, member.out_calm, t):
