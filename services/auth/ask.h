@@ -32,7 +32,9 @@ enum err ask_storage(struct ask *ask, enum message_type type, const ProtobufCMes
 #define ASK(ask, type, request, reply_type, reply)                                                 \
     ask_storage((ask), MESSAGE_##type, &(request)->base, MESSAGE_##reply_type,                     \
                 (ProtobufCMessage **)(reply))
-/* Asks the routing instance that owns the conversation. Errors of the bus only. */
+/* Asks the routing instance that owns the conversation; when that one is lost or drains, the next
+ * owner. Errors of the bus only; ERR_TIMEOUT: the outcome is unknown. A result's reason `timeout`
+ * says the same of its message. */
 enum err ask_routing(struct ask *ask, const char *conversation, const Pipit__SubmitBatch *batch,
                      Pipit__SubmitReply **reply) MUST_CHECK;
 
