@@ -133,4 +133,88 @@ STORAGE = [
     ),
 ]
 
-CAMPAIGN = []
+# For the fault campaign and its history checker; some minutes each, so by hand. That they still fit the source and
+# compile is checked in make test.
+FAULTS = ("--store", "sqlite", "--faults", "20", "--seed", "11")
+
+CAMPAIGN = [
+    Bug(
+        "repeated-id-gets-the-head",
+        "services/routing/append.c",
+        ((".seq = result->existing_seq,", ".seq = result->head,"),),
+        "chaos", FAULTS, "H3|H1|H4",
+    ),
+    Bug(
+        "unknown-outcome-is-success",
+        "services/routing/append.c",
+        (
+            (
+                "            submit_refuse(pending, REASON_TIMEOUT);",
+                "            submit_resolve(pending, &(struct submit_outcome){.reason = REASON_OK,"
+                " .seq = conversation->head + 1});",
+            ),
+        ),
+        "chaos", FAULTS, "H1|H3|H4",
+    ),
+    Bug(
+        "taken-seq-is-success",
+        "services/routing/append.c",
+        (
+            (
+                "    metric_add(&routing_metrics.conflicts, 1);\n",
+                "    for (struct pending *mine = pop_flight(conversation); mine != NULL; mine = pop_flight(conversation)) {\n"
+                "        submit_resolve(mine, &(struct submit_outcome){.reason = REASON_OK, .seq = ++conversation->head});\n"
+                "    }\n    return;\n",
+            ),
+        ),
+        "chaos", FAULTS, "H1|H3|H4",
+    ),
+    Bug(
+        "taken-seq-is-not-looked-up",
+        "services/routing/append.c",
+        (
+            ("        conversation->stale = true;\n        refuse_flight(conversation, REASON_UNAVAILABLE);",
+             "        refuse_flight(conversation, REASON_UNAVAILABLE);"),
+            ("    } else if (conversation->conflicts <= CONFLICTS_POLITE) {\n        heard_of(conversation, result->head);\n"
+             "    } else {\n        conversation->head = result->head;\n    }",
+             "    }"),
+        ),
+        "chaos", FAULTS, "no new acknowledgement|H1|H4|H10",
+    ),
+    Bug(
+        "removed-members-stay",
+        "services/connection/members.c",
+        (
+            ("        if (conversation == NULL || user == NULL ||\n            member->state == PIPIT__MEMBER_STATE__MEMBER_ACTIVE) {",
+             "        if (conversation == NULL || user == NULL ||\n            member->state != PIPIT__MEMBER_STATE__MEMBER_BLOCKED) {"),
+        ),
+        "chaos", FAULTS, "H6",
+    ),
+    Bug(
+        "holes-are-passed-on",
+        "services/connection/egress.c",
+        (
+            ("    if (conversation->repair != REPAIR_NONE || members_old ||\n        message->seq != conversation->last + 1) {",
+             "    if (conversation->repair != REPAIR_NONE || members_old) {"),
+        ),
+        "chaos", FAULTS, "H10",
+    ),
+    Bug(
+        "repair-is-dropped",
+        "services/connection/repair.c",
+        (("            error = hand_out_page(hub, running);", "            conversation->last = conversation->target;"),),
+        "chaos", FAULTS, "H10",
+    ),
+    Bug(
+        "revoked-sockets-stay",
+        "services/connection/revocations.c",
+        (("        reason = REASON_TOKEN_REVOKED;\n", "        reason = REASON_OK;\n"),),
+        "chaos", FAULTS, "H6",
+    ),
+    Bug(
+        "no-id-check-under-faults",
+        "services/storage/schema.c",
+        (('" id BLOB NOT NULL UNIQUE,', '" id BLOB NOT NULL,'),),
+        "chaos", FAULTS, "H3",
+    ),
+]

@@ -238,13 +238,13 @@ def report(campaign):
     seconds = time.monotonic() - campaign.begin
     campaign.told += len(campaign.load.ledger.acked)
     print(f"\n{'cuts':12} {'number':>7} {'acked rows':>11} {'rows':>9} {'in flight':>10} {'of them stored':>15} "
-          f"{'lost':>5}")
+          f"{'violations':>11}")
     problems = [f"load: {text}" for text in campaign.load_problems()]
     for kind in ("start", "load", "slow disk", "went on"):
         cuts = [cut.result for cut in campaign.done if cut.kind == kind]
         bad = sum(bool(cut["problems"]) for cut in cuts)
         total = [sum(cut.get(key, 0) for cut in cuts) for key in ("acked", "rows", "in_flight", "had_been_stored")]
-        print(f"{kind:12} {len(cuts):7} {total[0]:11} {total[1]:9} {total[2]:10} {total[3]:15} {bad:5}")
+        print(f"{kind:12} {len(cuts):7} {total[0]:11} {total[1]:9} {total[2]:10} {total[3]:15} {bad:11}")
     for cut in campaign.done:
         problems += [f"cut {cut.number} ({cut.kind}): {text}" for text in cut.result["problems"]]
     copies = sorted(cut.result.get("copy_ms", 0) for cut in campaign.done)
