@@ -121,6 +121,7 @@ def test_nothing_that_a_peer_sends_ends_a_process(fresh_stack, service):
         stack.instances[name].settings = versions.broken(seed=number + 1)
         stack.start_service(name)
     wait_until(lambda: all(stack.ready(name) for name in stack.names(service)), 30, "the broken ones to start")
+    assert all(speaks(stack, name) for name in stack.names(service))
     for number in range(40):
         person = people[number % 3]
         person.stack = stack.door(1 + number % 2, 1 + number % 2)
