@@ -17,7 +17,7 @@ fail() {
 }
 
 works() {
-    "$binary" --version 2>/dev/null | grep -q "$version"
+    [[ $("$binary" --version 2>/dev/null) == *"$version"* ]]
 }
 
 # find_go: sets go to a Go of at least 1.22 that is on this machine.

@@ -152,15 +152,18 @@ address=$(hostname -I 2>/dev/null | awk '{print $1}')
 [ "$listen" = 0.0.0.0 ] || address=$listen
 [ -n "$address" ] || address=127.0.0.1
 
-trap 'echo; echo "Stopping Pipit"; stop_all; exit 0' INT TERM
+# Also when the terminal is closed, or nobody reads what we say any more.
+trap '' PIPE
+trap 'echo; echo "Stopping Pipit"; exit 0' INT TERM HUP
+trap stop_all EXIT
 rm -f "$data"/log/*.out # an old invite is in one
 for name in "${names[@]}"; do
     start "$name"
     # Its socket is there before storage looks for it.
-    [ "$name" != mongodb ] || wait_ready mongodb || { stop_all; exit 1; }
+    [ "$name" != mongodb ] || wait_ready mongodb || exit 1
 done
 for name in "${names[@]}"; do
-    wait_ready "$name" || { stop_all; exit 1; }
+    wait_ready "$name" || exit 1
 done
 say_addresses
 say_tour

@@ -33,11 +33,11 @@ add_instance() {
 start() {
     local name=$1 pause=${2:-0}
     (
-        trap - INT TERM
+        trap - INT TERM HUP PIPE EXIT
         [ "$pause" = 0 ] || sleep "$pause"
         environment_of "$name"
         program_of "$name"
-        exec setsid "${program[@]}"
+        exec setsid setpriv --pdeathsig TERM "${program[@]}" # ends with run.sh, however that ends
     ) >>"$data/log/$name.out" 2>>"$data/log/$name.log" &
     pid[$name]=$!
     started[$name]=$SECONDS

@@ -35,7 +35,8 @@ def nothing_is_left_running():
 class Run:
     started = []
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, deaf=False, **settings):
+        self.deaf = deaf  # closes the pipe as soon as it runs: further words meet a broken one
         self.ports = {"HTTP_PORT": free_port(2), "WS_PORT": free_port(2), "MQTT_PORT": free_port(2),
                       "OPS_PORT": free_port(16), **settings}
         env = {**clean_environment(), "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
@@ -49,8 +50,11 @@ class Run:
         self.reader.start()
 
     def _read(self):
-        for line in self.process.stdout:
-            self.text += line
+        with self.process.stdout as pipe:
+            for line in pipe:
+                self.text += line
+                if self.deaf and "Ctrl-C stops" in line:
+                    return
 
     def wait_running(self):
         wait_until(lambda: "Ctrl-C stops" in self.text or self.process.poll() is not None, 40, "make run")
@@ -119,6 +123,15 @@ def test_a_dead_service_is_started_again(tmp_path):
     wait_until(lambda: "routing ended" in run.text, 10, "the notice")
     wait_until(lambda: run.ready(2), 10, "routing to be back")
     assert run.stop() == 0
+
+
+@pytest.mark.parametrize("death", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_outlives_a_closed_terminal_or_a_killed_script(tmp_path, death):
+    run = Run(tmp_path / "var", deaf=True).wait_running()
+    run.reader.join(timeout=10)
+    os.kill(run.process.pid, death)
+    run.process.wait(timeout=40)
+    wait_until(lambda: not any(run.ready(offset) for offset in range(4)), 20, "the services' end")
 
 
 @pytest.mark.parametrize("which", ["HTTP_PORT", "WS_PORT", "MQTT_PORT", "OPS_PORT"])
