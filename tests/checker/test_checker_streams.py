@@ -29,6 +29,14 @@ def test_two_lists_at_once_may_answer_in_any_order():
     assert violated(story.finish()) == set()
 
 
+def test_list_of_unknown_age_proves_no_fall():
+    story = talk()
+    story.mark("ann", read=5)
+    for read in (4, 3):
+        del story.cursor("ben", "ann", read=read, delivered=6)["asked"]
+    assert violated(story.finish(read={"ann": 5})) == set()
+
+
 def test_acked_mark_is_lost():
     story = talk()
     story.mark("ann", read=5)

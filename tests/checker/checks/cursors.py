@@ -1,8 +1,8 @@
 """H7 and H8: cursors never fall, unread is derived, and receipts are true.
 
 What a device sees in a list must not be lower than what the same device saw in an earlier list, nor than any
-mark that was durably ok before the list was asked for (`asked`; without it, only the client's own marks bind,
-because a client asks after its own ok). Marks of sockets are collected before they are written, so only the ok of
+mark that was durably ok before the list was asked for. A list whose `asked` is not told may be as old as the
+history: clients have several requests under way. Marks of sockets are collected before they are written, so only the ok of
 REST is durable. A change of membership may start cursors anew, so it ends every obligation from before.
 
 A receipt (and a cursor in a list) names a seq that some device of that user had been sent, or the user sent. The
@@ -30,9 +30,9 @@ class Cursors:
         if pair.floors is None:
             pair.floors = []
         if pair.floors:
-            _, last_read, last_delivered, _ = pair.floors[-1]
+            _, last_read, last_delivered = pair.floors[-1]
             read, delivered = max(read, last_read), max(delivered, last_delivered)
-        pair.floors.append((event["t"], read, delivered, client))
+        pair.floors.append((event["t"], read, delivered))
 
     def membership_changed(self, pair):
         pair.epoch += 1
@@ -77,7 +77,7 @@ class Cursors:
         earlier = client.reads.get(key)
         highest = [read or 0, delivered or 0, self.state.t, self.state.line, pair.epoch]
         if earlier is not None and earlier[4] == pair.epoch:
-            in_order = asked is None or asked >= earlier[2]
+            in_order = asked is not None and asked >= earlier[2]
             for index, name, value in ((0, "read", read), (1, "delivered", delivered)):
                 if in_order and value is not None and value < earlier[index]:
                     self._fell(pair, name, f"{client.process} saw the {name} cursor of {pair.user.name} in "
@@ -87,13 +87,10 @@ class Cursors:
         client.reads[key] = highest
 
     def _against_marks(self, client, pair, read, delivered, asked, where):
-        if not pair.floors:
+        if not pair.floors or asked is None:
             return
-        if asked is not None:
-            place = bisect_left(pair.floors, asked, key=lambda floor: floor[0])
-            bound = pair.floors[place - 1] if place else None
-        else:
-            bound = next((floor for floor in reversed(pair.floors) if floor[3] is client), None)
+        place = bisect_left(pair.floors, asked, key=lambda floor: floor[0])
+        bound = pair.floors[place - 1] if place else None
         if bound is None:
             return
         for index, name, value in ((1, "read", read), (2, "delivered", delivered)):

@@ -186,9 +186,9 @@ class Engine:
     def _on_final_end(self, event, t):
         client = self.state.client(event)
         stream = self.state.stream(client, event["conversation"])
-        self.finals.ends(stream, event)
+        lines = self.finals.ends(stream, event)
         if event.get("read") is not None:
-            self.cursors.shown(client, client.device.user.name, stream.conversation, event, event.get("asked"))
+            self.cursors.shown(client, client.device.user.name, stream.conversation, event, lines.asked)
 
     # --- memberships
 
