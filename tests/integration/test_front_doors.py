@@ -32,6 +32,11 @@ def nothing_is_left_running():
             run.stop()
 
 
+def as_in_a_terminal():
+    """Ctrl-C works, also where these tests run in the background of a script, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     started = []
 
@@ -43,7 +48,7 @@ class Run:
                **{k: str(v) for k, v in self.ports.items()}}
         self.process = subprocess.Popen([str(ROOT / "scripts/run.sh")], env=env, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        start_new_session=True)
+                                        start_new_session=True, preexec_fn=as_in_a_terminal)
         Run.started.append(self)
         self.text = ""
         self.reader = threading.Thread(target=self._read, daemon=True)
