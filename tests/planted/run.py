@@ -90,7 +90,9 @@ def build(bug, folder):
 def check(bug, folder):
     """(caught, last lines)."""
     command = ["/usr/bin/python3", "-B", *CHECKS[bug.check], *bug.arguments]
-    environment = os.environ | {"PIPIT_BUILD": str(folder), "TMPDIR": str(folder)}
+    # What the check keeps as evidence goes with the bug. The disks stay where the next run clears up after a killed one.
+    evidence = "TMPDIR" if bug.check == "chaos" else "PIPIT_KEPT"
+    environment = os.environ | {"PIPIT_BUILD": str(folder), evidence: str(folder)}
     try:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=CHECK_SECONDS)

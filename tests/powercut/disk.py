@@ -138,7 +138,8 @@ class Home:
         return target
 
     def kept(self):
-        folder = pathlib.Path(tempfile.gettempdir()) / f"pipit-kept-{self.folder.name.removeprefix(PREFIX)}"
+        parent = os.environ.get("PIPIT_KEPT") or tempfile.gettempdir()
+        folder = pathlib.Path(parent) / f"pipit-kept-{self.folder.name.removeprefix(PREFIX)}"
         folder.mkdir(exist_ok=True)
         return folder
 
