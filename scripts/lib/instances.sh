@@ -37,6 +37,7 @@ start() {
         [ "$pause" = 0 ] || sleep "$pause"
         environment_of "$name"
         program_of "$name"
+        unset PIPIT_CACHE # a setting of the build, which services would refuse
         exec setsid setpriv --pdeathsig TERM "${program[@]}" # ends with run.sh, however that ends
     ) >>"$data/log/$name.out" 2>>"$data/log/$name.log" &
     pid[$name]=$!

@@ -194,9 +194,9 @@ static void judge_one(struct tally *tally, const char *name, const char *collect
 
 static bool is_harmless(const char *name) {
     static const char *const known[] = {
-        "ping",        "hello",        "isMaster",      "ismaster",        "endSessions",
-        "killCursors", "getMore",      "createIndexes", "saslStart",       "saslContinue",
-        "drop",        "dropDatabase", "create",        "connectionStatus"};
+        "ping",        "hello",        "isMaster",      "ismaster",         "endSessions",
+        "killCursors", "getMore",      "createIndexes", "saslStart",        "saslContinue",
+        "drop",        "dropDatabase", "create",        "connectionStatus", "dbStats"};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strcmp(known[i], name) == 0) {
             return true;

@@ -44,7 +44,8 @@ class Run:
         self.deaf = deaf  # closes the pipe as soon as it runs: further words meet a broken one
         self.ports = {"HTTP_PORT": free_port(2), "WS_PORT": free_port(2), "MQTT_PORT": free_port(2),
                       "OPS_PORT": free_port(16), **settings}
-        env = {**clean_environment(), "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
+        cache = {k: v for k, v in os.environ.items() if k == "PIPIT_CACHE"}
+        env = {**clean_environment(), **cache, "DATA": str(folder), "BUILD": str(BUILD), "LISTEN": "127.0.0.1",
                **{k: str(v) for k, v in self.ports.items()}}
         self.process = subprocess.Popen([str(ROOT / "scripts/run.sh")], env=env, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
