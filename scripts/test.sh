@@ -84,8 +84,13 @@ run_checker() {
 run_chaos() {
     headline "${FAULTS:-60} faults on running processes${suffix}"
     built gcc "$sanitize" || return
-    count_live "fault run" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 tests/chaos/run.py \
-        --faults "${FAULTS:-60}"
+    local binary
+    binary=$(scripts/build-ferretdb.sh) || {
+        verdict "FerretDB for the fault run" 1
+        return
+    }
+    count_live "fault run" env PIPIT_BUILD="$PWD/$build" PIPIT_FERRETDB="$binary" \
+        /usr/bin/python3 tests/chaos/run.py --faults "${FAULTS:-60}"
 }
 
 run_powercut() {
@@ -143,7 +148,7 @@ run_checks() {
         "git ls-files '*.c' '*.h' | xargs clang-format-19 --dry-run --Werror"
     count "shellcheck" bash -c "shellcheck -x scripts/*.sh scripts/lib/*.sh .ci/run"
     if built gcc ""; then
-        count "generated reference pages are current" env BUILD="$build" \
+        count "generated reference pages are current" "${without_ours[@]}" BUILD="$build" \
             scripts/generate-docs.sh --check
     fi
 }
