@@ -2,7 +2,8 @@
  *
  * libmongoc blocks; so its calls run on the writer, the readers and the health thread alone, each
  * leasing a client of the pool for one request. The pool has exactly as many as there are such
- * threads, so nobody waits for one unless a request leaks its lease.
+ * threads, so nobody waits for one unless a request leaks its lease; the health thread keeps its
+ * own, since a busy pool must not look like a database that is away.
  *
  * Failure. While the server is known to be down, mongo_begin refuses at once: else every request of
  * a group would wait for its own time-out. The health thread selects a writable server and pings
@@ -67,23 +68,24 @@ static void start_library(void) {
     (void)atexit(mongoc_cleanup); /* cannot be started again, so never before the end */
 }
 
-static struct {
-    mongo_observe_fn fn;
-    void *user;
-} observer;
+static _Atomic mongo_observe_fn observe_fn;
+static void *_Atomic observe_user;
 
 void mongo_db_observe(mongo_observe_fn fn, void *user) {
-    observer.fn = fn;
-    observer.user = user;
+    atomic_store(&observe_user, user);
+    atomic_store(&observe_fn, fn);
 }
 
 static void on_command(const mongoc_apm_command_started_t *event) {
-    observer.fn(mongoc_apm_command_started_get_command_name(event),
-                mongoc_apm_command_started_get_command(event), observer.user);
+    mongo_observe_fn fn = atomic_load(&observe_fn);
+    if (fn != NULL) {
+        fn(mongoc_apm_command_started_get_command_name(event),
+           mongoc_apm_command_started_get_command(event), atomic_load(&observe_user));
+    }
 }
 
 static void watch_commands(mongoc_client_pool_t *pool) {
-    if (observer.fn != NULL) {
+    if (atomic_load(&observe_fn) != NULL) {
         mongoc_apm_callbacks_t *callbacks = mongoc_apm_callbacks_new();
         mongoc_apm_set_command_started_cb(callbacks, on_command);
         (void)mongoc_client_pool_set_apm_callbacks(pool, callbacks, NULL); /* new pool: it can */
@@ -198,16 +200,15 @@ static enum err prepare(struct mongo_db *db, mongoc_client_t *client,
 static enum err probe(void *user, enum mongo_question question,
                       char reason[MONGO_HEALTH_REASON_BYTES]) {
     struct mongo_db *db = user;
-    mongoc_client_t *client = mongoc_client_pool_pop(db->pool);
-    if (client == NULL) {
-        (void)snprintf(reason, MONGO_HEALTH_REASON_BYTES, "all clients are busy");
-        return ERR_UNAVAILABLE;
+    switch (question) {
+    case MONGO_ASK:
+        return ask(db, db->own, reason);
+    case MONGO_PREPARE:
+        return prepare(db, db->own, reason);
+    case MONGO_STORE:
+        return store_something(db, db->own, reason);
     }
-    enum err error = question == MONGO_ASK       ? ask(db, client, reason)
-                     : question == MONGO_PREPARE ? prepare(db, client, reason)
-                                                 : store_something(db, client, reason);
-    mongoc_client_pool_push(db->pool, client);
-    return error;
+    contract_failed("no such question", __FILE__, __LINE__);
 }
 
 bool mongo_db_wait(struct mongo_db *db, uint64_t timeout_ms, struct buf *problem) {
@@ -255,7 +256,8 @@ static enum err make_pool(struct mongo_db *db, const char *uri, struct buf *prob
     (void)mongoc_client_pool_set_error_api(db->pool, MONGOC_ERROR_API_VERSION_2); /* not in use */
     (void)mongoc_client_pool_set_appname(db->pool, APP_NAME);
     watch_commands(db->pool);
-    return ERR_OK;
+    db->own = mongoc_client_pool_pop(db->pool); /* the first: it need not wait */
+    return db->own != NULL ? ERR_OK : ERR_UNAVAILABLE;
 }
 
 static enum err open_pool(struct mongo_db *db, const struct mongo_db_config *config,
@@ -303,6 +305,9 @@ void mongo_db_close(struct mongo_db **db) {
         return;
     }
     mongo_health_stop(&old->health);
+    if (old->own != NULL) {
+        mongoc_client_pool_push(old->pool, old->own);
+    }
     if (old->pool != NULL) {
         mongoc_client_pool_destroy(old->pool);
     }

@@ -67,8 +67,8 @@ bool mongo_db_wait(struct mongo_db *db, uint64_t timeout_ms, struct buf *problem
 /* ERR_OK; ERR_UNAVAILABLE or ERR_NO_SPACE: writes are refused now. Never blocks. */
 enum err mongo_db_health(struct mongo_db *db) MUST_CHECK;
 
-/* Tests only: called on the sending thread for each command before it is sent. Set before
- * mongo_db_open; fn NULL = off. */
+/* Tests only: called on the sending thread for each command before it is sent. Of
+ * databases that are opened while it is set; fn NULL = off, for those too. Any thread. */
 typedef void (*mongo_observe_fn)(const char *name, const bson_t *command, void *user);
 void mongo_db_observe(mongo_observe_fn fn, void *user);
 

@@ -17,6 +17,7 @@ enum mongo_kind {
 struct mongo_db {
     mongoc_uri_t *uri;
     mongoc_client_pool_t *pool;
+    mongoc_client_t *own; /* the health thread's */
     char name[MONGO_NAME_BYTES];
     bson_t durable; /* {writeConcern: {w: majority, j: true, wtimeout}}, only read */
     mongoc_read_concern_t *majority, *local;

@@ -17,13 +17,14 @@
 #define SCHEME_SRV "mongodb+srv://"
 
 /* Milliseconds. Source: reference/dependencies.md 4.4: a stalled server fails an operation after
- * socketTimeoutMS; heartbeats must be shorter than a client's patience after a failover. */
+ * socketTimeoutMS; heartbeats must be shorter than a client's patience after a failover. Only
+ * callers beyond clients_max wait for a client, each for the calls of others. */
 static const struct {
     const char *name;
     int32_t value;
 } DEFAULTS[] = {
     {MONGOC_URI_CONNECTTIMEOUTMS, 2000},     {MONGOC_URI_SERVERSELECTIONTIMEOUTMS, 1000},
-    {MONGOC_URI_SOCKETTIMEOUTMS, 5000},      {MONGOC_URI_WAITQUEUETIMEOUTMS, 1000},
+    {MONGOC_URI_SOCKETTIMEOUTMS, 5000},      {MONGOC_URI_WAITQUEUETIMEOUTMS, 10000},
     {MONGOC_URI_HEARTBEATFREQUENCYMS, 2000},
 };
 

@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "proto/names.h"
 #include "services/storage/mongo_db.h"
+#include "tests/conformance/commands.h"
 #include <ftw.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -14,11 +15,15 @@
 #define ARENA_CAP_BYTES (256u * 1024u * 1024u)
 #define START_MS 1700000000000u
 
+enum err fixture_open(const struct fixture *fixture, struct store **store, struct buf *problem) {
+    struct store_config config = {.url = fixture->url, .readers = 3, .members_max = MEMBERS_MAX};
+    return store_open(&config, store, problem);
+}
+
 static void open_store(struct fixture *fixture) {
     struct buf problem;
     buf_init(&problem, 1024);
-    struct store_config config = {.url = fixture->url, .readers = 3, .members_max = MEMBERS_MAX};
-    enum err error = store_open(&config, &fixture->store, &problem);
+    enum err error = fixture_open(fixture, &fixture->store, &problem);
     if (error != ERR_OK) {
         fail_msg("%s: %.*s", err_name(error), (int)buf_len(&problem),
                  (const char *)buf_data(&problem));
@@ -54,31 +59,46 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
     return remove(path);
 }
 
-/* A server of the tests would otherwise grow from test to test, and some scan. */
-static void drop_database(const char *url) {
+bool fixture_is_mongodb(const struct fixture *fixture) {
+    return strncmp(fixture->url, "mongodb", 7) == 0;
+}
+
+void fixture_session(const struct fixture *fixture, struct mongo_db **db,
+                     struct mongo_session *session) {
     struct buf problem;
+    struct mongo_db_config config = {.uri = fixture->url, .clients_max = 2};
+    mongo_db_observe(NULL, NULL); /* its commands are the test's, not the store's */
+    buf_init(&problem, 1024);
+    assert_int_equal(mongo_db_open(&config, db, &problem), ERR_OK);
+    assert_int_equal(mongo_begin(*db, session), ERR_OK);
+    buf_finish(&problem);
+    commands_watch();
+}
+
+void fixture_session_end(struct mongo_db **db, struct mongo_session *session) {
+    mongo_end(session);
+    mongo_db_close(db);
+}
+
+/* A server of the tests would otherwise grow from test to test, and some scan. */
+static void drop_database(const struct fixture *fixture) {
     struct mongo_db *db = NULL;
     struct mongo_session session;
-    struct mongo_db_config config = {.uri = url, .clients_max = 2};
     bson_t command = BSON_INITIALIZER;
     bson_t reply;
-    buf_init(&problem, 1024);
-    assert_int_equal(mongo_db_open(&config, &db, &problem), ERR_OK);
-    assert_int_equal(mongo_begin(db, &session), ERR_OK);
+    fixture_session(fixture, &db, &session);
     BSON_APPEND_INT32(&command, "dropDatabase", 1);
     assert_int_equal(mongo_command(&session, &command, &reply), ERR_OK);
     bson_destroy(&reply);
     bson_destroy(&command);
-    mongo_end(&session);
-    mongo_db_close(&db);
-    buf_finish(&problem);
+    fixture_session_end(&db, &session);
 }
 
 int fixture_teardown(void **state) {
     struct fixture *fixture = *state;
     store_close(&fixture->store);
-    if (strncmp(fixture->url, "mongodb", 7) == 0) {
-        drop_database(fixture->url);
+    if (fixture_is_mongodb(fixture)) {
+        drop_database(fixture);
     } else if (strncmp(fixture->url, "sqlite:/tmp/", 12) == 0) {
         assert_int_equal(nftw(fixture->url + 7, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
     }

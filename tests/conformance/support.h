@@ -25,6 +25,16 @@ struct fixture {
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 void fixture_reopen(struct fixture *fixture);
+/* Another store over the same data: a second instance. */
+enum err fixture_open(const struct fixture *fixture, struct store **store,
+                      struct buf *problem) MUST_CHECK;
+struct mongo_db;
+struct mongo_session;
+/* MongoDB: a look behind the store's back, which is not judged (commands.h). */
+bool fixture_is_mongodb(const struct fixture *fixture);
+void fixture_session(const struct fixture *fixture, struct mongo_db **db,
+                     struct mongo_session *session);
+void fixture_session_end(struct mongo_db **db, struct mongo_session *session);
 #define STORE_TEST(function)                                                                       \
     cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
@@ -89,5 +99,7 @@ int sessions_tests(void);
 int admin_tests(void);
 int groups_tests(void);
 int concurrency_tests(void);
+int instances_tests(void);
+int repair_tests(void); /* MongoDB alone: SQLite's own are unit tests */
 
 #endif

@@ -23,7 +23,7 @@ static void short_timeouts_unless_named(void **state) {
     assert_int_equal(option(uri, MONGOC_URI_SOCKETTIMEOUTMS), 1234);
     assert_int_equal(option(uri, MONGOC_URI_CONNECTTIMEOUTMS), 2000);
     assert_int_equal(option(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS), 1000);
-    assert_int_equal(option(uri, MONGOC_URI_WAITQUEUETIMEOUTMS), 1000);
+    assert_int_equal(option(uri, MONGOC_URI_WAITQUEUETIMEOUTMS), 10000);
     assert_string_equal(mongo_uri_database(uri), "chat");
     mongoc_uri_destroy(uri);
     uri = parse("mongodb://db1");
