@@ -43,6 +43,7 @@ struct mqtt_publishing {
     uint16_t packet_id;
     uint8_t qos;
     bool is_will, done;
+    bool again; /* refused before: nothing of the session may overtake it */
     /* When done. */
     enum reason reason;
     uint32_t retry_ms;
@@ -141,6 +142,8 @@ void mqtt_on_pubrel(struct mqtt_session *ms, uint16_t packet_id);
 struct mqtt_publishing *mqtt_publishing_add(struct mqtt_session *ms, uint8_t qos,
                                             uint16_t packet_id);
 void mqtt_publishing_remove(struct mqtt_session *ms, struct mqtt_publishing *publishing);
+/* A message waits for another try, and what comes after it waits, too. */
+bool mqtt_publishing_waits(const struct mqtt_session *ms);
 /* Unanswered entry with this packet id, QoS 1 or 2; NULL. */
 struct mqtt_publishing *mqtt_publishing_find(const struct mqtt_session *ms, uint16_t packet_id);
 enum err mqtt_publishing_submit(struct mqtt_session *ms, struct mqtt_publishing *publishing,
@@ -149,7 +152,8 @@ enum err mqtt_publishing_submit(struct mqtt_session *ms, struct mqtt_publishing 
 void mqtt_publishing_fail(struct mqtt_session *ms, struct mqtt_publishing *publishing,
                           enum reason reason, uint32_t retry_ms);
 void mqtt_on_result(struct session *session, uint64_t request, const struct session_result *result);
-/* Submits again what waits for it; returns when the next try is due (UINT64_MAX: none). */
+/* Submits again what waits for it, one at a time; returns when the next try is due (UINT64_MAX:
+ * none). */
 uint64_t mqtt_retry(struct mqtt_session *ms, uint64_t now_us);
 void mqtt_forget_publishings(struct mqtt_session *ms);
 

@@ -163,6 +163,9 @@ static bool wait_for_room(struct mqtt_session *ms, struct mqtt_publishing *publi
 static bool submit(struct mqtt_session *ms, struct mqtt_publishing *publishing,
                    const struct mqtt_message *message) {
     uint32_t retry_ms = 0;
+    if (mqtt_publishing_waits(ms)) {
+        return wait_for_room(ms, publishing, 0); /* behind the one that is tried again */
+    }
     if (!mqtt_is_v5(ms) || message->qos == 0) {
         publishing->copy = mqtt_message_copy(message);
         if (publishing->copy == NULL) {
@@ -179,6 +182,7 @@ static bool submit(struct mqtt_session *ms, struct mqtt_publishing *publishing,
         return wait_for_room(ms, publishing, BUSY_MS); /* its batches are full: for moments only */
     }
     if (error != ERR_OK && publishing->copy != NULL && err_retryable(error)) {
+        publishing->again = true;
         publishing->retry_us = conn_now_us(&ms->conn) + 1; /* at the next look */
         conn_check_by(&ms->conn, publishing->retry_us);
     } else if (error != ERR_OK) {

@@ -6,7 +6,8 @@
  * for them
  *  - what may succeed later (storage down, rate limit) is submitted again here, with the same id,
  * for up to ten seconds; then the connection is closed, so that the client sends it again with
- * DUP=1;
+ * DUP=1. What the client sent behind it waits meanwhile ([MQTT-4.6.0-2]: order is kept): refused
+ * messages go again one after the other, and new packets are not read;
  *  - what never will (not a member, malformed) closes the connection at once, with the reason in
  * our log. A QoS 0 message of a lost cause would otherwise vanish in silence.
  *
@@ -74,6 +75,14 @@ struct mqtt_publishing *mqtt_publishing_find(const struct mqtt_session *ms, uint
         publishing = after(ms, publishing);
     }
     return publishing;
+}
+
+bool mqtt_publishing_waits(const struct mqtt_session *ms) {
+    const struct mqtt_publishing *publishing = first(ms);
+    while (publishing != NULL && !publishing->again) {
+        publishing = after(ms, publishing);
+    }
+    return publishing != NULL;
 }
 
 enum err mqtt_publishing_submit(struct mqtt_session *ms, struct mqtt_publishing *publishing,
@@ -227,6 +236,7 @@ void mqtt_publishing_fail(struct mqtt_session *ms, struct mqtt_publishing *publi
                           enum reason reason, uint32_t retry_ms) {
     connection_metrics_rejected(CONN_MQTT);
     publishing->done = true;
+    publishing->again = false;
     publishing->reason = reason;
     publishing->retry_ms = retry_ms;
     answer_due(ms);
@@ -241,9 +251,34 @@ static bool try_again(struct mqtt_session *ms, struct mqtt_publishing *publishin
         return false;
     }
     uint64_t wait_us = (uint64_t)retry_ms * 1000;
+    publishing->again = !publishing->is_will;
     publishing->retry_us = now_us + (wait_us > RETRY_US ? wait_us : RETRY_US);
     conn_check_by(&ms->conn, publishing->retry_us);
     return true;
+}
+
+/* False: it failed for good, and entries are gone. */
+static bool submit_again(struct mqtt_session *ms, struct mqtt_publishing *publishing) {
+    uint32_t retry_ms = 0;
+    publishing->retry_us = 0;
+    enum err error = mqtt_publishing_submit(ms, publishing, publishing->copy, &retry_ms);
+    enum reason reason = error == ERR_FULL ? REASON_OVERLOAD : reason_from_err(error);
+    if (error != ERR_OK && !try_again(ms, publishing, reason, retry_ms)) {
+        mqtt_publishing_fail(ms, publishing, reason, retry_ms);
+        return false;
+    }
+    return true;
+}
+
+/* One that was tried again is stored: the next that waits goes at once. */
+static void next_turn(struct mqtt_session *ms) {
+    struct mqtt_publishing *publishing = first(ms);
+    while (publishing != NULL && !publishing->again) {
+        publishing = after(ms, publishing);
+    }
+    if (publishing != NULL && publishing->retry_us != 0) {
+        (void)submit_again(ms, publishing); /* failures are answered */
+    }
 }
 
 void mqtt_on_result(struct session *session, uint64_t request,
@@ -260,6 +295,8 @@ void mqtt_on_result(struct session *session, uint64_t request,
         }
         return;
     }
+    bool freed = publishing->again;
+    publishing->again = false;
     publishing->done = true;
     publishing->reason = REASON_OK;
     publishing->seq = result->seq;
@@ -268,27 +305,29 @@ void mqtt_on_result(struct session *session, uint64_t request,
         (void)snprintf(publishing->conversation, sizeof publishing->conversation, "%s",
                        result->conversation); /* ids fit */
     }
-    answer_due(ms);
+    if (freed) {
+        next_turn(ms); /* before answers let new packets in */
+    }
+    if (ms->attached) {
+        answer_due(ms);
+    }
 }
 
 uint64_t mqtt_retry(struct mqtt_session *ms, uint64_t now_us) {
     uint64_t next_us = UINT64_MAX;
+    bool blocked = false; /* an earlier one waits or is on its way */
     struct mqtt_publishing *publishing = first(ms);
     while (publishing != NULL) {
         struct mqtt_publishing *next = after(ms, publishing);
-        if (publishing->retry_us != 0 && publishing->retry_us <= now_us) {
-            uint32_t retry_ms = 0;
-            publishing->retry_us = 0;
-            enum err error = mqtt_publishing_submit(ms, publishing, publishing->copy, &retry_ms);
-            enum reason reason = error == ERR_FULL ? REASON_OVERLOAD : reason_from_err(error);
-            if (error != ERR_OK && !try_again(ms, publishing, reason, retry_ms)) {
-                mqtt_publishing_fail(ms, publishing, reason, retry_ms);
-                return now_us; /* others may be gone: look again */
-            }
+        bool may = !(blocked && publishing->again);
+        if (may && publishing->retry_us != 0 && publishing->retry_us <= now_us &&
+            !submit_again(ms, publishing)) {
+            return now_us; /* others may be gone: look again */
         }
-        if (publishing->retry_us != 0 && publishing->retry_us < next_us) {
+        if (may && publishing->retry_us != 0 && publishing->retry_us < next_us) {
             next_us = publishing->retry_us;
         }
+        blocked = blocked || publishing->again;
         publishing = next;
     }
     return next_us;

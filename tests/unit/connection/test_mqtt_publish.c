@@ -202,6 +202,45 @@ static void test_retryable_failure_is_tried_again_on_version_3(void **state) {
     net_hang_up(client);
 }
 
+/* What follows a message that is tried again waits behind it. */
+static void test_what_is_tried_again_is_not_overtaken(void **state) {
+    (void)state;
+    net.settings.inflight_per_session_max = 64;
+    log_in(4);
+    publish(4, 1, 1, "pipit/c/fam/send", "a");
+    publish(4, 1, 2, "pipit/c/fam/send", "b");
+    publish(4, 1, 3, "pipit/c/fam/send", "c");
+    assert_int_equal(fake.submit_count, 3);
+    fake_result(1, REASON_UNAVAILABLE, 0); /* answers come in any order */
+    fake_result(0, REASON_UNAVAILABLE, 0);
+    fake_result(2, REASON_UNAVAILABLE, 0);
+    publish(4, 1, 4, "pipit/c/fam/send", "d");
+    publish(4, 1, 5, "pipit/u/bob/send", "e");
+    net_advance(1000000);
+    assert_int_equal(fake.submit_count, 4); /* a alone */
+    assert_string_equal(fake.submits[3].body, "{\"text\":\"a\"}");
+    fake_result(3, REASON_TIMEOUT, 0);
+    net_advance(1000000);
+    assert_int_equal(fake.submit_count, 5); /* a still */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(fake.submit_count, 5 + i);
+        static const char *const bodies[] = {"{\"text\":\"a\"}", "{\"text\":\"b\"}",
+                                             "{\"text\":\"c\"}"};
+        assert_string_equal(fake.submits[4 + i].body, bodies[i]);
+        fake_result(4 + i, REASON_OK, i + 1);
+        net_turn();
+    }
+    assert_int_equal(fake.submit_count, 9); /* d and e were not read until then */
+    assert_string_equal(fake.submits[7].body, "{\"text\":\"d\"}");
+    assert_string_equal(fake.submits[8].body, "{\"text\":\"e\"}");
+    fake_result(7, REASON_OK, 4);
+    fake_result(8, REASON_OK, 1);
+    for (char number = 1; number <= 5; number++) {
+        expect(0x40, (char[]){0, number}, 2);
+    }
+    net_hang_up(client);
+}
+
 static void test_retryable_failure_is_told_on_version_5(void **state) {
     (void)state;
     log_in(5);
@@ -405,6 +444,7 @@ int main(void) {
         T(test_refusal_has_a_code_on_version_5),
         T(test_refusal_closes_on_version_3),
         T(test_retryable_failure_is_tried_again_on_version_3),
+        T(test_what_is_tried_again_is_not_overtaken),
         T(test_retryable_failure_is_told_on_version_5),
         T(test_rate_limit_pauses_reading),
         T(test_full_batches_pause_reading_for_moments),
