@@ -71,8 +71,9 @@ class Watch:
 
 
 class Campaign:
-    def __init__(self, world, history, seed, plan):
+    def __init__(self, world, history, seed, plan, plant=None):
         self.world, self.history, self.seed, self.plan = world, history, seed, plan
+        self.plant, self.planted = plant, False
         self.rng = random.Random(f"{seed}/workload")
         self.reasons = load_reasons()
         self.http = Http(world.rest_addresses, self.rng)

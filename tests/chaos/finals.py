@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from account import insist
+from plants import loses_line
 from wire_http import Unknown
 
 ANSWERS_SECONDS = 30.0
@@ -135,8 +136,10 @@ class Finals:
                     self.campaign.problems.append(f"{device.label} cannot read {conversation}: {error}")
                     return
                 await asyncio.sleep(0.3)
-        for event in events:
-            device.voice.final(device.protocol, event)
+        left_out = loses_line(self.campaign, events)
+        for place, event in enumerate(events):
+            if place != left_out:
+                device.voice.final(device.protocol, event)
         device.voice.event(device.protocol, "final_end", "ok", conversation=conversation, head=head,
                            joined=item["joined"], read=item["read"], unread=item["unread"])
 

@@ -11,7 +11,7 @@ import time
 from sandbox import CLIENT
 
 TRACE_READY = 3.0
-MOVED_WITHIN = 5.0
+INSTANCES_MAX = 4  # of one service; an older one leaves for the next
 WORK_METRICS = {"routing": "pipit_messages_accepted_total", "connection": "pipit_submits_total"}
 
 
@@ -93,7 +93,7 @@ class Nemesis:
             return [CLIENT]
         if far == "everybody":
             return [None]
-        return [i.address for i in self.world.of(far, listed=False) if i is not instance]
+        return [i.address for i in self.world.of(far, listed=False) if i is not instance] or [None]
 
     async def _cut(self, fault, both):
         instance = self._choose(fault)
@@ -236,6 +236,9 @@ class Nemesis:
 
     async def _instance_added(self, fault):
         self._begin(target=fault.service)
+        instances = self.world.of(fault.service)
+        if len(instances) >= INSTANCES_MAX:
+            await self.world.remove(instances[fault.pick % len(instances)])
         instance = await self.world.add(fault.service)
         await instance.wait_ready()
         self.since = time.monotonic()

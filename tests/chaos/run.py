@@ -8,9 +8,12 @@ that ended unasked and on a service that does not come back.
 
 import argparse
 import asyncio
+import collections
+import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -22,11 +25,15 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import sandbox  # noqa: E402  (the folder of this script comes first)
+from plants import PLANTS  # noqa: E402
+from schedule import PROCESS_FAULTS, make_schedule  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHECKER = ROOT / "tests/checker/checker.py"
 RECOVERY_LIMIT = {"sqlite": 20.0, "mongodb": 30.0}
+PROCESS_GOAL = 3.0  # seconds; later ones are marked in the table
 SETTLE = 0.4
+ONLY_FROM = 4000  # --only takes its faults from a schedule of this length
 
 
 class Plan:
@@ -52,7 +59,8 @@ def arguments():
     parser.add_argument("--only", help="classes of faults, by comma")
     parser.add_argument("--keep", action="store_true", help="keep history and logs of a good run, too")
     parser.add_argument("--schedule", action="store_true", help="print the faults and end")
-    parser.add_argument("--self-test", action="store_true", help="planted violations must be found")
+    parser.add_argument("--self-test", action="store_true", help="short campaigns with planted violations")
+    parser.add_argument("--plant", choices=tuple(PLANTS), help="a violation that the checker must find")
     return parser.parse_args()
 
 
@@ -65,6 +73,11 @@ class Results:
         self.acked = self.delivered = 0
         self.seconds = 0.0
         self.verdict = "not checked"
+        self.troubles, self.refusals = collections.Counter(), {}
+
+    def summary(self):
+        return {name: getattr(self, name) for name in ("store", "recoveries", "counts", "problems", "notes", "acked",
+                                                       "delivered", "seconds", "verdict")}
 
 
 async def campaign(store, faults, options, folder, results):
@@ -72,13 +85,14 @@ async def campaign(store, faults, options, folder, results):
     from finals import Finals
     from history import History
     from nemesis import Nemesis
+    from plants import Planter
     from world import World
 
     started = time.monotonic()
     sanitized = "address" in options.build or "thread" in options.build
     world = World(folder, options.build, store, options.ferretdb, preload_clock=not sanitized, faults=len(faults))
     history = History(folder / "history.jsonl")
-    work = Campaign(world, history, options.seed, Plan(store, options.rate))
+    work = Campaign(world, history, options.seed, Plan(store, options.rate), options.plant)
     nemesis = Nemesis(world, history, work)
     asyncio.get_running_loop().set_exception_handler(
         lambda loop, context: work.broken(context.get("message"), context.get("exception")))
@@ -90,9 +104,11 @@ async def campaign(store, faults, options, folder, results):
         print(f"{store}: {len(world.instances)} instances, {len(work.devices())} clients, "
               f"{len(work.conversations)} conversations after {time.monotonic() - started:.1f} s", flush=True)
         begun = time.monotonic()
+        await Planter(world, work).run()
         for done, fault in enumerate(faults):
             await one_fault(nemesis, work, fault, results)
             progress(results, work, nemesis, fault, done + 1, len(faults), begun)
+        await world.dump_metrics("end")
         await nemesis.heal()
         history.event("nemesis", "heal", "ok")
         await Finals(world, history, work).run()
@@ -114,6 +130,7 @@ async def one_fault(nemesis, work, fault, results):
     watch = await work.recovered(since, limit)
     results.recoveries.setdefault(fault.kind, []).append(watch.slowest if watch.done.is_set() else limit)
     if not watch.done.is_set():
+        await nemesis.world.dump_metrics(f"fault-{fault.number}")
         results.problems.append(f"fault {fault.number} ({fault.kind} {nemesis.target}): no new acknowledgement in "
                                 f"{limit:.0f} s for clients {sorted(watch.devices)[:6]} and conversations "
                                 f"{sorted(watch.conversations)[:6]}")
@@ -137,44 +154,84 @@ def check(history, results):
     return done.returncode == 0
 
 
-def table(all_results, seed):
+def table(summaries, seed):
     print(f"\nseed {seed}")
-    print(f"{'class':20} {'store':8} {'faults':>6} {'back p50':>9} {'max':>7}")
-    for results in all_results:
-        for kind in sorted(results.recoveries):
-            times = results.recoveries[kind]
-            print(f"{kind:20} {results.store:8} {len(times):6} {statistics.median(times):8.2f}s {max(times):6.2f}s")
-    for results in all_results:
-        print(f"{results.store}: {sum(results.counts.values())} faults of {len(results.counts)} classes, "
-              f"{results.acked} acknowledged, {results.delivered} deliveries, {results.seconds:.0f} s, "
-              f"invariants: {results.verdict}, problems: {len(results.problems)}")
-        for what, seconds in results.notes:
+    print(f"{'class':20} {'store':8} {'faults':>6} {'back p50':>9} {'max':>8}")
+    for of in summaries:
+        for kind, times in sorted(of["recoveries"].items()):
+            late = " !" if kind in PROCESS_FAULTS and max(times) > PROCESS_GOAL else ""
+            print(f"{kind:20} {of['store']:8} {len(times):6} {statistics.median(times):8.2f}s {max(times):7.2f}s{late}")
+    for of in summaries:
+        print(f"{of['store']}: {sum(of['counts'].values())} faults of {len(of['counts'])} classes, {of['acked']} "
+              f"acknowledged, {of['delivered']} deliveries in {of['seconds']:.0f} s; invariants: {of['verdict']}; "
+              f"problems: {len(of['problems'])}")
+        for what, seconds in of["notes"]:
             print(f"  {what} after {seconds:.2f} s")
 
 
-def inside(options):
-    """One store in a world of its own; results as the exit code and words."""
-    from schedule import PROCESS_FAULTS, make_schedule  # noqa: F401
+def found(results, plant):
+    """Did one of the checks that a plant is for speak up?"""
+    spoke = set(re.findall(r"^ *(H\d+) +\d+ violation", getattr(results, "report", ""), re.M))
+    return bool(spoke & set(PLANTS[plant]))
 
+
+def inside(options):
+    """One store, in a world of its own."""
     store, folder = options.store, pathlib.Path(os.environ["PIPIT_CHAOS_FOLDER"])
-    faults = make_schedule(options.seed, options.faults, store)
-    if options.only:
-        faults = [f for f in make_schedule(options.seed, options.faults * 40, store)
-                  if f.kind in options.only.split(",")][:options.faults]
     results = Results(store)
     good = False
     try:
-        asyncio.run(campaign(store, faults, options, folder, results))
+        asyncio.run(campaign(store, chosen(options), options, folder, results))
         good = check(folder / "history.jsonl", results) and not results.problems
+        if options.plant:
+            good = found(results, options.plant)
     finally:
         if not good and hasattr(results, "report"):
             print(results.report)
         for line in results.problems:
             print(f"problem: {line}")
-        if hasattr(results, "troubles"):
-            print("troubles:", dict(results.troubles.most_common(8)), "refusals:", dict(results.refusals))
-        table([results], options.seed)
+        print(f"{store}: troubles {dict(results.troubles.most_common(6))}, refusals {dict(results.refusals)}")
+    (folder / "results.json").write_text(json.dumps(results.summary()))
     return 0 if good else 1
+
+
+def chosen(options):
+    if options.only:
+        faults = make_schedule(options.seed, ONLY_FROM, options.store)
+        return [f for f in faults if f.kind in options.only.split(",")][:options.faults]
+    return make_schedule(options.seed, options.faults, options.store)
+
+
+def outside(options, store, count, plant=None):
+    """Runs a campaign in a world of its own; returns its exit code and summary, None when it had none."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pipit-chaos-"))
+    command = [sys.executable, "-B", __file__, "--store", store, "--seed", str(options.seed),
+               "--faults", str(count), "--build", options.build]
+    for name, value in (("ferretdb", options.ferretdb), ("rate", options.rate), ("only", options.only),
+                        ("plant", plant)):
+        if value:
+            command += [f"--{name}", str(value)]
+    environment = {**os.environ, sandbox.MARK: "1", "PIPIT_CHAOS_FOLDER": str(folder)}
+    code = subprocess.run([*sandbox.unshare(), *command], env=environment).returncode
+    summary = folder / "results.json"
+    found_summary = json.loads(summary.read_text()) if summary.exists() else None
+    if code == 0 and not options.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"history and logs: {folder}; again: tests/chaos/run.py --seed {options.seed} --store {store} "
+              f"--faults {count}", flush=True)
+    return code, found_summary
+
+
+def self_test(options):
+    """Planted violations must be found; returns the exit code."""
+    missed = []
+    options.only, options.rate = "kill,client-reset", 200
+    for plant in PLANTS:
+        code, _ = outside(options, "sqlite", 1, plant)
+        print(f"{'ok  ' if code == 0 else 'FAIL'} planted {plant}", flush=True)
+        missed += [plant] if code else []
+    return 1 if missed else 0
 
 
 def main():
@@ -185,22 +242,20 @@ def main():
     options.seed = options.seed or random.randrange(1, 1 << 31)
     stores = ("sqlite", "mongodb") if options.store == "both" else (options.store,)
     print(f"SEED={options.seed}", flush=True)
-    code = 0
-    for store in stores:
-        count = options.faults // len(stores)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="pipit-chaos-"))
-        command = [sys.executable, __file__, "--store", store, "--seed", str(options.seed), "--faults", str(count),
-                   "--build", options.build]
-        for name in ("ferretdb", "rate", "only"):
-            if getattr(options, name):
-                command += [f"--{name}", str(getattr(options, name))]
-        environment = {**os.environ, sandbox.MARK: "1", "PIPIT_CHAOS_FOLDER": str(folder)}
-        result = subprocess.run([*sandbox.unshare(), *command], env=environment).returncode
-        if result == 0 and not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            print(f"history and logs: {folder}")
+    if options.self_test:
+        return self_test(options)
+    code, summaries = 0, []
+    for place, store in enumerate(stores):
+        count = options.faults // len(stores) + (place < options.faults % len(stores))
+        if options.schedule:
+            for fault in make_schedule(options.seed, count, store):
+                print(store, fault.number, fault)
+            continue
+        result, summary = outside(options, store, count, options.plant)
         code = code or result
+        summaries += [summary] if summary else []
+    if summaries:
+        table(summaries, options.seed)
     return code
 
 

@@ -32,6 +32,12 @@ CLASSES = {
 # Faults after which a process has to be there again within 3 s.
 PROCESS_FAULTS = ("kill", "kill-several", "fsync-error", "write-error", "rolling-restart", "database-kill")
 SERVICES = ("connection", "routing", "storage", "auth")
+# Who talks to whom: where a cut hurts. "everybody" is the whole network.
+LINKS = {"connection": ("routing", "auth", "clients", "everybody"),
+         "routing": ("storage", "connection", "everybody"),
+         "storage": ("routing", "auth", "database", "everybody"),
+         "auth": ("storage", "routing", "clients", "everybody")}
+KILLS_MIN = 4  # one of each service, when there are faults enough
 SEVERAL = (("routing", "routing"), ("connection", "connection"), ("auth", "auth"), ("storage", "routing"),
            ("connection", "routing"), ("storage", "connection"),
            ("storage", "routing", "routing", "auth", "auth", "connection", "connection"))
@@ -61,13 +67,15 @@ def parameters(kind, rng, turn):
     if kind == "two-owners":
         return {"service": "routing", "pick": pick, "seconds": 10.0}
     if kind in ("partition", "partition-one-way"):
-        far = rng.choice([s for s in ("storage", "routing", "connection", "clients", "everybody") if s != service])
+        far = rng.choice(LINKS[service])
         return {"service": service, "pick": pick, "far": far, "seconds": seconds,
                 "inward": rng.random() < 0.5}
     if kind == "packet-loss":
-        return {"service": service, "pick": pick, "share": round(rng.uniform(0.05, 0.3), 2), "seconds": seconds + 1}
+        return {"service": service, "pick": pick, "share": round(rng.uniform(0.05, 0.3), 2),
+                "seconds": round(seconds + 1, 2)}
     if kind == "delay":
-        return {"service": service, "pick": pick, "delay_ms": rng.choice((20, 50, 150)), "seconds": seconds + 1}
+        return {"service": service, "pick": pick, "delay_ms": rng.choice((20, 50, 150)),
+                "seconds": round(seconds + 1, 2)}
     if kind in ("disk-full", "slow-disk", "fsync-error", "write-error", "database-kill", "database-freeze"):
         return {"seconds": seconds, "leave": rng.choice((0, 4096, 65536)), "delay_ms": rng.choice((50, 150, 400)),
                 "calls": rng.randint(1, 5)}
@@ -88,7 +96,8 @@ def make_schedule(seed, count, store):
     weights = [CLASSES[kind][0] for kind in kinds]
     first = list(kinds)
     rng.shuffle(first)
-    chosen = first[:count] + rng.choices(kinds, weights, k=max(0, count - len(kinds)))
+    first += ["kill"] * (KILLS_MIN - 1)
+    chosen = first[:count] + rng.choices(kinds, weights, k=max(0, count - len(first)))
     rng.shuffle(chosen)
     turns, faults = {}, []
     for number, kind in enumerate(chosen, 1):

@@ -88,7 +88,7 @@ class Instance:
             http.close()
 
     async def metrics(self):
-        reader, writer = await asyncio.open_connection(self.address, OPS_PORT)
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(self.address, OPS_PORT), 2)
         try:
             writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
             text = (await asyncio.wait_for(reader.read(), 5)).decode()
@@ -242,6 +242,18 @@ class World:
     def kill(self, instance):
         instance.expected.add(-signal.SIGKILL)
         instance.send_signal(signal.SIGKILL)
+
+    async def dump_metrics(self, tag):
+        """What the instances count, for whoever looks for a cause."""
+        for instance in self.instances.values():
+            if instance.service == "database":
+                continue
+            try:
+                values = await instance.metrics()
+            except (OSError, TimeoutError, asyncio.TimeoutError):
+                continue
+            lines = [f"{name} {value:g}" for name, value in values.items() if value]
+            (self.folder / f"{instance.name}.{tag}.metrics").write_text("\n".join(lines) + "\n")
 
     # --- addresses and settings
 
