@@ -10,7 +10,7 @@
 #define MONGO_IMPORT_BATCH 256u           /* documents of one insert */
 #define MONGO_IMPORT_BATCH_BYTES 4000000u /* a batch is full beyond this, too */
 #define MONGO_IMPORT_PATIENCE_MS 120000u  /* with a server that is down */
-#define MONGO_IMPORT_MARK_EVERY 4096u     /* messages between two marks of how far it is */
+#define MONGO_IMPORT_MARK_EVERY 1024u     /* messages between two marks of how far it is */
 
 struct mongo_import;
 /* `db` is borrowed. ERR_NO_MEMORY. */
