@@ -309,9 +309,14 @@ def refresh(url, token):
     return answer.status_code, answer.json()
 
 
-@pytest.fixture
-def two(fresh_stack):
-    return fresh_stack(counts={"auth": 2})
+# With MongoDB nothing but the store itself stands between two storage instances.
+STORES = [("sqlite", 1), ("mongodb", 2)]
+
+
+@pytest.fixture(params=STORES, ids=[store for store, _ in STORES])
+def two(fresh_stack, request):
+    store, storages = request.param
+    return fresh_stack(counts={"auth": 2, "storage": storages}, store=store)
 
 
 def test_one_refresh_token_at_both_instances_at_once(two):
@@ -362,8 +367,11 @@ def test_a_lost_answer_is_asked_for_again_at_the_other_instance(two):
 
 
 @pytest.mark.parametrize("storage_first", [True, False])
-def test_exactly_one_first_invite(fresh_stack, storage_first):
-    stack = fresh_stack(start=False, counts={"auth": 4})
+@pytest.mark.parametrize("store,storages", STORES)
+def test_exactly_one_first_invite(fresh_stack, store, storages, storage_first):
+    stack = fresh_stack(start=False, counts={"auth": 4, "storage": storages}, store=store)
+    if stack.mongodb:
+        stack.mongodb.start()
     names = stack.names("auth")
     order = [*stack.names("storage"), *names] if storage_first else [*names, *stack.names("storage")]
     for name in [*order, *stack.names("routing"), *stack.names("connection")]:
