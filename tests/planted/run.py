@@ -88,7 +88,7 @@ def build(bug, folder):
 
 
 def check(bug, folder):
-    """(caught, last lines)."""
+    """(caught, output)."""
     command = ["/usr/bin/python3", "-B", *CHECKS[bug.check], *bug.arguments]
     # What the check keeps as evidence goes with the bug. The disks stay where the next run clears up after a killed one.
     evidence = "TMPDIR" if bug.check == "chaos" else "PIPIT_KEPT"
@@ -98,7 +98,7 @@ def check(bug, folder):
                               text=True, timeout=CHECK_SECONDS)
     except subprocess.TimeoutExpired as late:
         return False, f"the check did not end in {CHECK_SECONDS} s: {late.stdout}"
-    return done.returncode == 1 and re.search(bug.finds, done.stdout) is not None, done.stdout[-3000:]
+    return done.returncode == 1 and re.search(bug.finds, done.stdout) is not None, done.stdout
 
 
 def judge(bug, plant_only):
@@ -121,7 +121,7 @@ def judge(bug, plant_only):
     print(f"{bug.name:36} {'caught' if caught else 'MISSED'} by {bug.check} in {time.monotonic() - built:.1f} s"
           f" (built in {built - begin:.1f} s)  {says}", flush=True)
     if not caught:
-        print(text)
+        print(text[-6000:])
     return caught
 
 
