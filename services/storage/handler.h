@@ -28,6 +28,7 @@ struct call {
     struct arena arena;                /* of this request alone */
     Pipit__MembersChanged *changed;    /* to publish before the reply; NULL = nothing */
     enum err error;
+    uint64_t queued_us; /* clock_mono_us when it began to wait for a writer or reader */
 };
 
 /* Gives the call a fresh, empty reply. ERR_NO_MEMORY. */

@@ -18,7 +18,13 @@ enum storage_op {
     STORAGE_OP_ADMIN,
     STORAGE_OP_COUNT
 };
-enum storage_limit { STORAGE_LIMIT_WRITE_QUEUE, STORAGE_LIMIT_READ_QUEUE, STORAGE_LIMIT_COUNT };
+enum storage_limit {
+    STORAGE_LIMIT_WRITE_QUEUE,
+    STORAGE_LIMIT_WRITE_WAIT, /* waited longer than its caller */
+    STORAGE_LIMIT_READ_QUEUE,
+    STORAGE_LIMIT_READ_WAIT,
+    STORAGE_LIMIT_COUNT
+};
 
 void storage_metrics_register(void);
 /* One request answered: from its arrival to its reply. Any thread, as all below. */

@@ -166,8 +166,14 @@ static void look_at_health(struct loop_timer *timer) {
 
 static void run_read(struct worker_job *job) {
     struct request *request = CONTAINER_OF(job, struct request, job);
+    struct storage *storage = request->storage;
     struct call *call = &request->call;
-    call->error = call->handler->run(request->storage->store, call);
+    if (clock_mono_us() - call->queued_us > storage->settings->bus.timeout_us) {
+        storage_metrics_limit_hit(STORAGE_LIMIT_READ_WAIT); /* nobody waits for it any more */
+        call->error = ERR_UNAVAILABLE;
+    } else {
+        call->error = call->handler->run(storage->store, call);
+    }
     answer(request);
 }
 
@@ -188,6 +194,7 @@ static void queue_request(struct storage *storage, struct request *request) {
     struct call *call = &request->call;
     bool reads = call->handler->kind == HANDLER_READ;
     request->job.run = run_read;
+    call->queued_us = clock_mono_us();
     enum err error = reads ? worker_submit(storage->readers, &request->job)
                            : write_batch_submit(storage->writer, call);
     if (error == ERR_OK) {
@@ -250,6 +257,7 @@ static enum err start_threads(struct storage *storage) {
     struct write_batch_config config = {.store = storage->store,
                                         .queue_max = settings->write_queue_max,
                                         .messages_max = settings->commit_messages_max,
+                                        .wait_max_us = settings->bus.timeout_us,
                                         .on_done = on_written,
                                         .on_group = on_group,
                                         .user = storage};

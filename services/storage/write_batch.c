@@ -9,12 +9,17 @@
  * Failure: when the group cannot be made durable, nothing of it is stored and every call gets the
  * error. Some errors can be one call's own fault (a damaged page, a reply that does not fit): then
  * each call is tried in a group of its own, so that one does not block all others for ever. A
- * failed fsync never returns. */
+ * failed fsync never returns.
+ *
+ * A call that waited longer than its caller does is refused instead of done: the caller has asked
+ * again by then, and a store that falls behind must not spend its time on answers nobody takes. */
 #include "services/storage/write_batch.h"
 
+#include "common/clock.h"
 #include "common/contract.h"
 #include "common/mem.h"
 #include "common/queue.h"
+#include "services/storage/metrics.h"
 #include <pthread.h>
 
 struct write_batch {
@@ -117,6 +122,23 @@ static void commit(struct write_batch *batch, struct call *const *calls, size_t 
     }
 }
 
+/* Refuses calls that waited too long; those left are moved together. Returns their count. */
+static size_t refuse_stale(struct write_batch *batch, struct call **calls, size_t count) {
+    uint64_t wait_max_us = batch->config.wait_max_us;
+    uint64_t now_us = wait_max_us > 0 ? clock_mono_us() : 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (wait_max_us > 0 && now_us - calls[i]->queued_us > wait_max_us) {
+            storage_metrics_limit_hit(STORAGE_LIMIT_WRITE_WAIT);
+            calls[i]->error = ERR_UNAVAILABLE;
+            batch->config.on_done(calls[i], batch->config.user);
+        } else {
+            calls[kept++] = calls[i];
+        }
+    }
+    return kept;
+}
+
 static void *thread_main(void *argument) {
     struct write_batch *batch = argument;
     struct store *store = batch->config.store;
@@ -127,6 +149,10 @@ static void *thread_main(void *argument) {
         storage_metrics_queue(count + queue_count(batch->queue));
         size_t begin = 0;
         while (begin < count) {
+            count = begin + refuse_stale(batch, &calls[begin], count - begin);
+            if (begin == count) {
+                break;
+            }
             size_t end = begin;
             size_t messages = 0;
             do {
@@ -180,5 +206,6 @@ void write_batch_destroy(struct write_batch **batch) {
 
 enum err write_batch_submit(struct write_batch *batch, struct call *call) {
     CONTRACT(call->handler->kind != HANDLER_READ);
+    call->queued_us = clock_mono_us();
     return queue_push(batch->queue, call);
 }

@@ -10,6 +10,8 @@ struct write_batch_config {
     struct store *store; /* borrowed */
     size_t queue_max;    /* calls that may wait */
     size_t messages_max; /* in one commit; a single larger batch still goes whole */
+    /* A call that waited longer ends with ERR_UNAVAILABLE, nothing stored; 0 = waits for ever. */
+    uint64_t wait_max_us;
     /* Both on the writer's thread. on_done: the call is durable or failed (call->error); it may be
      * reused at once. on_group: after each group with what group_begin or group_end said; may be
      * NULL. */

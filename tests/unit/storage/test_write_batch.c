@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#define WAIT_MAX_US 600000000u
 #define CALLS 40u
 
 /* A store whose groups begin only when the test lets them, and may be told to fail. */
@@ -88,6 +89,7 @@ static void start(struct fixture *f, size_t queue_max, size_t messages_max) {
     struct write_batch_config config = {.store = &f->gated.store,
                                         .queue_max = queue_max,
                                         .messages_max = messages_max,
+                                        .wait_max_us = WAIT_MAX_US,
                                         .on_done = on_done,
                                         .on_group = on_group,
                                         .user = f};
@@ -311,6 +313,23 @@ static void a_full_queue_refuses(void **state) {
     assert_int_equal(result_of(&f->calls[4])->head, 5);
 }
 
+static void what_nobody_waits_for_is_not_done(void **state) {
+    struct fixture *f = *state;
+    start(f, 8, 100);
+    prepare_append(f, 0, "c_a", 1, 1);
+    occupy_writer(f, 0);
+    prepare_append(f, 1, "c_a", 2, 1);
+    prepare_append(f, 2, "c_b", 1, 1);
+    submit(f, 1);
+    submit(f, 2);
+    f->calls[1].queued_us -= WAIT_MAX_US + 1; /* the writer is held, so it sees this */
+    let_groups_run(f, 2);
+    wait_done(f, 3);
+    assert_int_equal(f->calls[0].error, ERR_OK);
+    assert_int_equal(f->calls[1].error, ERR_UNAVAILABLE);
+    assert_int_equal(f->calls[2].error, ERR_OK);
+}
+
 static void a_lost_group_is_told_to_all(void **state) {
     struct fixture *f = *state;
     start(f, CALLS, 4096);
@@ -381,6 +400,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_bad_call_leaves_the_others_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(commits_have_a_size_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_waits_for_is_not_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_group_is_told_to_all, setup, teardown),
         cmocka_unit_test_setup_teardown(one_poisonous_call_does_not_block_the_rest, setup,
                                         teardown),
