@@ -9,6 +9,7 @@ that ended unasked and on a service that does not come back.
 import argparse
 import asyncio
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import given  # noqa: E402
 import sandbox  # noqa: E402  (the folder of this script comes first)
 from plants import PLANTS  # noqa: E402
 from schedule import PROCESS_FAULTS, make_schedule  # noqa: E402
@@ -41,11 +43,11 @@ class Plan:
 
     def __init__(self, store, rate=None):
         small = store == "mongodb"
-        self.users, self.groups, self.directs = (8, 5, 5) if small else (16, 8, 10)
+        self.users, self.groups, self.directs = (6, 3, 3) if small else (16, 8, 10)
         self.group_members = 4 if small else 6
-        self.rate = rate or (24 if small else 400)
+        self.rate = rate or (15 if small else 400)
         self.duplicates = 0.03
-        self.member_pause = 3.0 if small else 1.5
+        self.member_pause = 4.0 if small else 1.5
 
 
 def arguments():
@@ -55,6 +57,9 @@ def arguments():
     parser.add_argument("--store", choices=("both", "sqlite", "mongodb"), default="both")
     parser.add_argument("--build", default=os.environ.get("PIPIT_BUILD", str(ROOT / "build")))
     parser.add_argument("--ferretdb", default=os.environ.get("PIPIT_FERRETDB"), help="the server's program")
+    parser.add_argument("--mongodb", default=os.environ.get("PIPIT_TEST_MONGODB_URI"), metavar="URI",
+                        help="a server that is there, instead of FerretDB")
+    parser.add_argument("--database", help=argparse.SUPPRESS)  # its database, from the outer process
     parser.add_argument("--rate", type=float, help="messages per second")
     parser.add_argument("--only", help="classes of faults, by comma")
     parser.add_argument("--keep", action="store_true", help="keep history and logs of a good run, too")
@@ -90,7 +95,8 @@ async def campaign(store, faults, options, folder, results):
 
     started = time.monotonic()
     sanitized = "address" in options.build or "thread" in options.build
-    world = World(folder, options.build, store, options.ferretdb, preload_clock=not sanitized, faults=len(faults))
+    server = given.Server(options.mongodb, options.database) if options.mongodb else options.ferretdb
+    world = World(folder, options.build, store, server, preload_clock=not sanitized, faults=len(faults))
     history = History(folder / "history.jsonl")
     work = Campaign(world, history, options.seed, Plan(store, options.rate), options.plant)
     nemesis = Nemesis(world, history, work)
@@ -207,12 +213,15 @@ def outside(options, store, count, plant=None):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pipit-chaos-"))
     command = [sys.executable, "-B", __file__, "--store", store, "--seed", str(options.seed),
                "--faults", str(count), "--build", options.build]
+    is_given = store == "mongodb" and options.mongodb
+    database = given.fresh_name() if is_given else None
     for name, value in (("ferretdb", options.ferretdb), ("rate", options.rate), ("only", options.only),
-                        ("plant", plant)):
+                        ("plant", plant), ("mongodb", options.mongodb), ("database", database)):
         if value:
             command += [f"--{name}", str(value)]
     environment = {**os.environ, sandbox.MARK: "1", "PIPIT_CHAOS_FOLDER": str(folder)}
-    code = subprocess.run([*sandbox.unshare(), *command], env=environment).returncode
+    with given.way_out(options.mongodb, folder, database) if is_given else contextlib.nullcontext():
+        code = subprocess.run([*sandbox.unshare(), *command], env=environment).returncode
     summary = folder / "results.json"
     found_summary = json.loads(summary.read_text()) if summary.exists() else None
     if code == 0 and not options.keep:

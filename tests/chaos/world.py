@@ -10,8 +10,10 @@ import re
 import shutil
 import signal
 import struct
+import sys
 import time
 
+import given
 from sandbox import SUBNET, Network, run
 from wire_http import Http, Unknown
 
@@ -148,9 +150,9 @@ class Instance:
 
 
 class World:
-    def __init__(self, folder, build, store, ferretdb=None, preload_clock=True, faults=0):
+    def __init__(self, folder, build, store, server=None, preload_clock=True, faults=0):
         self.folder, self.build, self.store = pathlib.Path(folder), pathlib.Path(build), store
-        self.ferretdb, self.preload_clock = ferretdb, preload_clock
+        self.server, self.preload_clock = server, preload_clock  # FerretDB's program, or a given.Server
         self.disk_bytes = DISK_BYTES + faults * DISK_BYTES_PER_FAULT
         self.disk = self.folder / "disk"
         self.network = Network(self.folder)
@@ -275,11 +277,19 @@ class World:
         return None
 
     def database_command(self, address):
+        if isinstance(self.server, given.Server):
+            return [sys.executable, "-B", str(given.FORWARD), f"tcp:{address}:{DATABASE_PORT}",
+                    f"unix:{self.folder}/{given.SOCKET}"]
         data = self.disk / "database"
         data.mkdir(exist_ok=True)
-        return [str(self.ferretdb), "--handler=sqlite", f"--sqlite-url=file:{data}/", "--telemetry=disable",
+        return [str(self.server), "--handler=sqlite", f"--sqlite-url=file:{data}/", "--telemetry=disable",
                 "--debug-addr=-", f"--state-dir={data}", f"--listen-addr={address}:{DATABASE_PORT}",
                 "--log-level=warn"]
+
+    def database_uri(self):
+        if isinstance(self.server, given.Server):
+            return given.inside(self.server.uri, "pipit-database", DATABASE_PORT, self.server.database)
+        return f"mongodb://pipit-database:{DATABASE_PORT}/pipit"
 
     def environment(self, instance):
         env = {k: v for k, v in os.environ.items() if not k.startswith("PIPIT_")}
@@ -299,7 +309,7 @@ class World:
         if instance.service == "storage":
             env["PIPIT_STORAGE_STORE"] = (
                 f"sqlite:{self.disk}/storage" if self.store == "sqlite"
-                else f"mongodb://pipit-database:{DATABASE_PORT}/pipit")
+                else self.database_uri())
         elif instance.service == "auth":
             env["PIPIT_AUTH_LISTEN"] = f"{instance.address}:{HTTP_PORT}"
             env["PIPIT_AUTH_OPENAPI_FILE"] = str(ROOT / "docs/reference/openapi.yaml")
