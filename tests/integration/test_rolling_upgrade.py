@@ -32,8 +32,8 @@ def speaks(stack, name):
 
 @pytest.fixture
 def mixed(fresh_stack):
-    def make(chosen, counts=COUNTS):
-        stack = fresh_stack(start=False, counts=counts)
+    def make(chosen, counts=COUNTS, store="sqlite"):
+        stack = fresh_stack(start=False, counts=counts, store=store)
         set_versions(stack, chosen)
         stack.start()
         assert all(speaks(stack, name) == bool(stack.instances[name].settings) for name in stack.names())
@@ -71,12 +71,13 @@ def test_a_field_that_is_needed_is_missed(fresh_stack):
     a.close(), b.close()
 
 
-@pytest.mark.parametrize("first,second", [("earlier", "later"), ("later", "earlier")])
-def test_two_versions_of_each_service(mixed, first, second):
-    chosen = {"storage": second}
-    for service in COUNTS:
+@pytest.mark.parametrize("first,second,store", [("earlier", "later", "sqlite"), ("later", "earlier", "mongodb")])
+def test_two_versions_of_each_service(mixed, first, second, store):
+    chosen = {}
+    for service in SERVICES:
         chosen |= {f"{service}-1": first, f"{service}-2": second}
-    stack = mixed(chosen)
+    counts = {**COUNTS, "storage": 2 if store == "mongodb" else 1}  # SQLite has one instance
+    stack = mixed(chosen, counts, store)
     Everyday(stack).run()
     # And both kinds were needed: without the first instances the others do everything as well.
     for service in COUNTS:
