@@ -101,5 +101,7 @@ int groups_tests(void);
 int concurrency_tests(void);
 int instances_tests(void);
 int repair_tests(void); /* MongoDB alone: SQLite's own are unit tests */
+int races_tests(void);
+int account_repair_tests(void); /* of the files of accounts */
 
 #endif
