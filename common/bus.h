@@ -2,7 +2,8 @@
  * (REQ/REP) and publications (PUB/SUB); tcp://, tls+tcp:// and ipc:// addresses. A bus belongs to
  * one loop: every callback runs on that loop's thread (nng's own threads only enqueue and wake it).
  * What nng lacks is added here: no resending, receive limits on every socket, fast redial, peers
- * whose calls time out twice in a row are disconnected so that a dead machine is noticed. */
+ * whose calls time out twice in a row are disconnected so that a dead machine is noticed, unless
+ * there is another sign of life. */
 #ifndef PIPIT_COMMON_BUS_H
 #define PIPIT_COMMON_BUS_H
 
@@ -76,6 +77,10 @@ bool bus_peer_up(const struct bus_peer *peer);
  * nothing wrong: soon on_state says down and open calls end with ERR_CLOSED. A process that is
  * frozen is not up again before it wakes. No-op when not connected. */
 void bus_peer_redial(struct bus_peer *peer);
+/* Somebody else knows whether the instance lives (its heartbeats are heard): while is_alive says
+ * so, calls that time out do not cost the connection; the instance is slow, and losing the
+ * connection would end the calls that it is about to answer. NULL: nobody knows. */
+void bus_peer_set_pulse(struct bus_peer *peer, bool (*is_alive)(void *user), void *user);
 uint32_t bus_peer_outstanding(const struct bus_peer *peer);
 /* Copies bytes and sends. ERR_UNAVAILABLE: not connected; ERR_FULL: all contexts in use;
  * ERR_TOO_LARGE, ERR_NO_MEMORY; nothing was sent then and on_reply will not be called. Otherwise

@@ -52,7 +52,9 @@ struct bus_peer {
     void *user;
     struct call *free_calls;
     uint32_t outstanding;
-    uint32_t timeouts;      /* in a row */
+    uint32_t timeouts; /* in a row */
+    bool (*is_alive)(void *user);
+    void *is_alive_user;
     uint32_t connects_seen; /* endpoint->connects when up was last reported */
     bool up;
 };
@@ -98,7 +100,8 @@ static enum err call_status(int code) {
 static void note_outcome(struct bus_peer *peer, enum err status) {
     if (status == ERR_OK) {
         peer->timeouts = 0;
-    } else if (status == ERR_TIMEOUT && ++peer->timeouts >= BUS_TIMEOUTS_MAX) {
+    } else if (status == ERR_TIMEOUT && ++peer->timeouts >= BUS_TIMEOUTS_MAX &&
+               (peer->is_alive == NULL || !peer->is_alive(peer->is_alive_user))) {
         peer->timeouts = 0;
         bus_endpoint_drop_pipe(peer->endpoint);
     }
@@ -240,6 +243,11 @@ bool bus_peer_up(const struct bus_peer *peer) {
 
 void bus_peer_redial(struct bus_peer *peer) {
     bus_endpoint_drop_pipe(peer->endpoint);
+}
+
+void bus_peer_set_pulse(struct bus_peer *peer, bool (*is_alive)(void *user), void *user) {
+    peer->is_alive = is_alive;
+    peer->is_alive_user = user;
 }
 
 uint32_t bus_peer_outstanding(const struct bus_peer *peer) {

@@ -302,7 +302,14 @@ static void watch_instance(struct instance *instance) {
         err_ignore(stream_subscriber_create(instance->rpc->loop, instance->rpc->bus, url,
                                             STREAM_TOPIC_ALL, on_beat, on_watch, instance,
                                             &instance->watch));
+        instance->peer.pulse = instance->watch;
     }
+}
+
+static bool is_alive(void *user) {
+    const struct instance *instance = user;
+    const struct stream_subscriber *pulse = instance->peer.pulse;
+    return pulse != NULL && stream_subscriber_live(pulse);
 }
 
 static void on_peer_timer(struct loop_timer *timer);
@@ -318,7 +325,9 @@ static void connect_instance(struct instance *instance) {
     }
     if (error != ERR_OK) {
         loop_timer_start(rpc->loop, &rpc->peer_timer, RPC_PEER_RETRY_US, on_peer_timer);
+        return;
     }
+    bus_peer_set_pulse(instance->peer.peer, is_alive, instance);
 }
 
 static void on_peer_timer(struct loop_timer *timer) {
@@ -349,8 +358,8 @@ static void remove_instance(struct instance *instance) {
     if (was_up) {
         atomic_fetch_sub(&rpc->up_count, 1);
     }
-    stream_subscriber_destroy(&instance->watch);
     bus_peer_close(&instance->peer.peer);
+    stream_subscriber_destroy(&instance->watch);
     if (rpc->config.on_peer_removed != NULL) {
         rpc->config.on_peer_removed(&instance->peer, rpc->config.user);
     }

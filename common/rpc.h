@@ -8,6 +8,7 @@
 #include "common/discovery.h"
 
 struct rpc;
+struct stream_subscriber;
 struct rpc_peer {
     const char *address; /* base address; the instance's name */
     struct bus_peer *peer;
@@ -15,6 +16,9 @@ struct rpc_peer {
     /* Set by the owner when the instance said that it is about to go: it owns nothing any more and
      * is called only when no other is up. Cleared when its connection is lost. */
     bool leaving;
+    /* Set by the owner: a stream that this instance publishes; it lives as long as this is set.
+     * While it is heard the instance counts as slow, not as lost, when its calls time out. */
+    const struct stream_subscriber *pulse;
     void *user; /* the owner's per-instance state; NULL at first */
 };
 struct rpc_config {

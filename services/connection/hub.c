@@ -167,6 +167,7 @@ void hub_routing_peer_added(struct rpc_peer *rpc_peer, void *user) {
     }
     list_push_back(&hub->peers, &peer->node);
     rpc_peer->user = peer;
+    rpc_peer->pulse = peer->stream;
     if (rpc_peer->up) {
         hub_interest_peer_state(peer);
     }
@@ -193,6 +194,7 @@ void hub_routing_peer_removed(struct rpc_peer *rpc_peer, void *user) {
         return;
     }
     rpc_peer->user = NULL;
+    rpc_peer->pulse = NULL;
     list_remove(&hub->peers, &peer->node);
     free_peer(peer);
     if (!hub->closing) {

@@ -252,6 +252,7 @@ void hub_tokens_peer_added(struct rpc_peer *rpc_peer, void *user) {
     }
     list_push_back(&hub->tokens->peers, &peer->node);
     rpc_peer->user = peer;
+    rpc_peer->pulse = peer->stream;
 }
 
 void hub_tokens_peer_state(struct rpc_peer *rpc_peer, void *user) {
@@ -268,6 +269,7 @@ void hub_tokens_peer_state(struct rpc_peer *rpc_peer, void *user) {
 void hub_tokens_peer_removed(struct rpc_peer *rpc_peer, void *user) {
     struct hub *hub = user;
     if (rpc_peer->user != NULL) {
+        rpc_peer->pulse = NULL;
         free_peer(hub->tokens, rpc_peer->user);
         rpc_peer->user = NULL;
     }

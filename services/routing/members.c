@@ -146,6 +146,7 @@ enum err members_follow(struct routing *routing, struct rpc_peer *peer) {
     }
     if (error == ERR_OK) {
         free_one->peer = peer;
+        peer->pulse = free_one->stream;
         free_one->lost_us = 0;
         routing->members->live = false; /* until it is heard */
     }
@@ -156,6 +157,7 @@ void members_unfollow(struct routing *routing, struct rpc_peer *peer) {
     for (size_t i = 0; i < FOLLOWED_MAX; i++) {
         struct followed *followed = &routing->members->followed[i];
         if (followed->peer == peer) {
+            peer->pulse = NULL;
             stream_subscriber_destroy(&followed->stream);
             followed->peer = NULL;
             members_uncertain(routing); /* its last changes may not have arrived */

@@ -69,15 +69,31 @@ static void stop_serving(struct bus_server *server) {
     support_turn_for(loop, 10000);
 }
 
-/* In a process of its own: answers, and has a pulse. */
-static int pulsate(const char *base) {
+static void on_ignored(struct bus_request *request, const uint8_t *body, size_t body_bytes,
+                       void *user) {
+    (void)request, (void)body, (void)body_bytes, (void)user; /* busy for ever */
+}
+
+static void serve_never(int i) {
+    char url[BUS_URL_BYTES];
+    struct bus_server *server = NULL;
+    CONTRACT(bus_url_derive(bases[i], BUS_URL_REP, url) == ERR_OK &&
+             bus_server_create(bus, url, CONTEXTS, on_ignored, NULL, &server) == ERR_OK);
+}
+
+/* In a process of its own: has a pulse, and answers, or is too busy to. */
+static int pulsate(const char *base, bool busy) {
     struct stream_publisher *publisher = NULL;
     char url[BUS_URL_BYTES];
     (void)snprintf(bases[0], sizeof bases[0], "%s", base);
     CONTRACT(loop_create(8, &loop) == ERR_OK && bus_create(loop, &bus_settings, &bus) == ERR_OK &&
              bus_url_derive(base, BUS_URL_PUB, url) == ERR_OK &&
              stream_publisher_create(loop, bus, url, 1, &publisher) == ERR_OK);
-    (void)serve(0); /* to the end of the process */
+    if (busy) {
+        serve_never(0);
+    } else {
+        (void)serve(0); /* to the end of the process */
+    }
     support_child_ready();
     return loop_run(loop) == ERR_OK ? 0 : 1;
 }
@@ -90,11 +106,13 @@ static void on_state(struct rpc_peer *peer, void *user) {
     downs += !peer->up;
 }
 
+static uint64_t timeout_us = TIMEOUT_US;
+
 static struct rpc *ask(const char *specification, bool watch) {
     struct rpc *rpc = NULL;
     struct rpc_config config = {.specification = specification,
                                 .contexts = CONTEXTS,
-                                .timeout_us = TIMEOUT_US,
+                                .timeout_us = timeout_us,
                                 .watch = watch,
                                 .on_peer_state = on_state};
     assert_int_equal(rpc_create(loop, bus, &config, &rpc), ERR_OK);
@@ -102,7 +120,7 @@ static struct rpc *ask(const char *specification, bool watch) {
 }
 
 struct outcome {
-    unsigned ok, closed;
+    unsigned ok, closed, timeout;
 };
 
 static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
@@ -110,6 +128,7 @@ static void on_reply(enum err status, const uint8_t *body, size_t body_bytes, vo
     struct outcome *outcome = user;
     outcome->ok += status == ERR_OK;
     outcome->closed += status == ERR_CLOSED;
+    outcome->timeout += status == ERR_TIMEOUT;
 }
 
 static void call(struct rpc *rpc, struct outcome *outcome) {
@@ -157,6 +176,34 @@ static void an_instance_without_a_pulse_is_left_alone(void **state) {
     stop_serving(server);
 }
 
+/* Slow is not dead: its time-outs do not end the calls that it may yet answer. */
+static void a_busy_instance_keeps_its_connection(void **state) {
+    (void)state;
+    pid_t server = support_spawn((const char *const[]){"busy", bases[0], NULL});
+    timeout_us = 50000;
+    struct rpc *watching = ask(bases[0], true);
+    assert_true(support_turn_until_count(loop, &ups, 1));
+    support_turn_for(loop, 2 * STREAM_HEARTBEAT_US);
+    struct outcome outcome = {0};
+    for (unsigned i = 0; i < 6; i++) {
+        call(watching, &outcome);
+        assert_true(support_turn_until_count(loop, &outcome.timeout, i + 1));
+    }
+    assert_int_equal(downs, 0);
+    rpc_destroy(&watching);
+    downs = ups = 0;
+    struct rpc *other = ask(bases[0], false); /* that hears no pulse */
+    assert_true(support_turn_until_count(loop, &ups, 1));
+    for (unsigned i = 0; i < 2; i++) {
+        call(other, &outcome);
+        assert_true(support_turn_until_count(loop, &outcome.timeout, 7 + i));
+    }
+    assert_true(support_turn_until_count(loop, &downs, 1));
+    rpc_destroy(&other);
+    timeout_us = TIMEOUT_US;
+    support_kill(server, SIGKILL);
+}
+
 static void who_leaves_is_the_last_choice(void **state) {
     (void)state;
     struct bus_server *servers[2] = {serve(0), serve(1)};
@@ -193,11 +240,15 @@ static void who_leaves_is_the_last_choice(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "pulsate") == 0) {
-        _exit(pulsate(argv[2]));
+        _exit(pulsate(argv[2], false));
+    }
+    if (argc == 3 && strcmp(argv[1], "busy") == 0) {
+        _exit(pulsate(argv[2], true));
     }
     const struct CMUnitTest tests[] = {
         WATCH_TEST(a_frozen_instance_is_noticed),
         WATCH_TEST(an_instance_without_a_pulse_is_left_alone),
+        WATCH_TEST(a_busy_instance_keeps_its_connection),
         WATCH_TEST(who_leaves_is_the_last_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
