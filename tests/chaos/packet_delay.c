@@ -1,8 +1,10 @@
-/* packet_delay: holds back the packets of one network namespace (tc netem without its kernel module).
+/* packet_delay: holds back the packets of one network namespace (tc netem without its kernel
+ * module).
  *
- * Usage: packet_delay QUEUE DELAY_MS JITTER_MS. Packets that a rule sends to NFQUEUE number QUEUE are
- * let go DELAY_MS plus up to JITTER_MS later, in the order they came; TCP would take reordering for
- * loss. At its end the kernel lets what is queued and all that follows pass (--queue-bypass). */
+ * Usage: packet_delay QUEUE DELAY_MS JITTER_MS. Packets that a rule sends to NFQUEUE number QUEUE
+ * are let go DELAY_MS plus up to JITTER_MS later, in the order they came; TCP would take reordering
+ * for loss. At its end the kernel lets what is queued and all that follows pass (--queue-bypass).
+ */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -52,9 +54,8 @@ static int on_packet(struct nfq_q_handle *queue, struct nfgenmsg *message, struc
     uint64_t jitter = line->jitter_us > 0 ? (uint64_t)rand() % line->jitter_us : 0;
     uint64_t due = now_us() + line->delay_us + jitter;
     line->last_due_us = due > line->last_due_us ? due : line->last_due_us;
-    line->packets[(line->first + line->count++) % PACKETS_MAX] =
-        (struct held){.id = ntohl(nfq_get_msg_packet_hdr(data)->packet_id),
-                      .due_us = line->last_due_us};
+    line->packets[(line->first + line->count++) % PACKETS_MAX] = (struct held){
+        .id = ntohl(nfq_get_msg_packet_hdr(data)->packet_id), .due_us = line->last_due_us};
     return 0;
 }
 

@@ -10,7 +10,7 @@
 #include "services/connection/hub_metrics.h"
 #include "services/connection/session.h"
 #include "tests/unit/connection/hub_auth.h"
-#include "tests/unit/connection/hub_routing.h"
+#include "tests/unit/connection/hub_routing_life.h"
 #include <time.h>
 #include <unistd.h>
 
