@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import queue
+import socket
 import threading
 import time
 import uuid
@@ -231,10 +232,19 @@ class Ws:
         return self.closed
 
     def close(self):
+        """Says goodbye and waits a second for the answer; a server that is frozen gives none."""
+        raw = self.socket.sock
         try:
-            self.socket.close(timeout=1)
-        except OSError:
+            self.socket.send_close()
+        except (OSError, websocket.WebSocketException):
             pass
+        self.thread.join(1)
+        try:
+            raw.shutdown(socket.SHUT_RDWR)  # wakes the reader, which holds the library's lock
+        except (OSError, AttributeError):
+            pass
+        self.thread.join(5)
+        self.socket.shutdown()
 
 
 class Mqtt:
