@@ -179,6 +179,7 @@ static void execute(struct mongo_session *session, mongoc_bulk_operation_t *bulk
     outcome->error = ERR_OK;
     if (has_elements(&reply, "writeConcernErrors")) {
         failure.domain = MONGOC_ERROR_WRITE_CONCERN; /* also when a write error came with it */
+        outcome->inserted = 0;                       /* it may all be undone by a failover */
         outcome->error = mongo_failed(session->db, MONGO_WRITES, what, &failure);
     } else if (has_elements(&reply, "writeErrors")) {
         struct write_errors errors = {session->db, what, outcome};

@@ -53,8 +53,9 @@ static void on_log(mongoc_log_level_t level, const char *domain, const char *mes
     (void)user;
     static struct log_limit limit;
     bool severe = level == MONGOC_LOG_LEVEL_ERROR || level == MONGOC_LOG_LEVEL_CRITICAL;
-    /* A server without sessions cannot end them: said at each close of a client. */
-    bool expected = strstr(message, "endSessions") != NULL;
+    /* A server without sessions cannot end them, said at each close of a client; and what happens
+     * to a connection comes back as the call's error, too. */
+    bool expected = strstr(message, "endSessions") != NULL || strcmp(domain, "stream") == 0;
     if (level > MONGOC_LOG_LEVEL_WARNING || expected) {
         log_event(LOG_DEBUG, message, F_TEXT("library", domain));
     } else if (log_allowed(&limit, 5)) {

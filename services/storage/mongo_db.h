@@ -104,8 +104,8 @@ enum err mongo_get(struct mongo_session *session, enum mongo_collection collecti
 
 /* --- writing: w: majority, j: true, on each command. ERR_UNAVAILABLE or ERR_NO_SPACE at once while
  * the server is known not to store. */
-/* One ordered insert. *inserted documents are stored, always a prefix. ERR_EXISTS: document
- * [*inserted] hits a unique index. */
+/* One ordered insert. *inserted documents are stored durably, always a prefix; after
+ * ERR_UNAVAILABLE there may be more. ERR_EXISTS: document [*inserted] hits a unique index. */
 enum err mongo_insert(struct mongo_session *session, enum mongo_collection collection,
                       const bson_t *const *docs, size_t count, size_t *inserted) MUST_CHECK;
 struct mongo_update {

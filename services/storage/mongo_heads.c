@@ -84,6 +84,15 @@ bool mongo_heads_find(struct mongo_heads *heads, const char *id, uint64_t *head)
     return entry != NULL;
 }
 
+void mongo_heads_forget(struct mongo_heads *heads, const char *id) {
+    lock(heads);
+    struct entry *entry = find(heads, id);
+    if (entry != NULL) {
+        drop(heads, entry);
+    }
+    unlock(heads);
+}
+
 static struct entry *add(struct mongo_heads *heads, const char *id) {
     size_t id_bytes = strlen(id);
     struct entry *entry = mem_zalloc(1, sizeof(*entry) + id_bytes + 1);

@@ -26,6 +26,8 @@ bool mongo_heads_find(struct mongo_heads *heads, const char *id, uint64_t *head)
 /* The conversation exists and seqs 1..head are stored (0: exists). Never lowers. A failed
  * allocation only forgets. */
 void mongo_heads_learn(struct mongo_heads *heads, const char *id, uint64_t head);
+/* Forgets this one: it was found to be wrong. */
+void mongo_heads_forget(struct mongo_heads *heads, const char *id);
 /* Forgets everything: the database may be another one now (restored from a backup). */
 void mongo_heads_clear(struct mongo_heads *heads);
 

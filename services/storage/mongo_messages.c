@@ -221,13 +221,17 @@ static enum err load_places(struct append *append) {
 static enum err load_tail(struct append *append, struct place *place) {
     struct mongo_tail tail = {0};
     enum err error = mongo_log_tail(&append->session, place->id, &tail);
-    if (error == ERR_OK && tail.seq > 0 && tail.seq >= place->known) {
-        place->known = tail.seq;
-        place->ts_ms = tail.ts_ms;
-        place->touched = true;
-        mongo_heads_learn(&append->self->heads, place->id, tail.seq);
+    if (error != ERR_OK) {
+        return error;
     }
-    return error;
+    if (tail.seq < place->known) {
+        mongo_heads_forget(&append->self->heads, place->id); /* the database lost what we knew */
+    }
+    mongo_heads_learn(&append->self->heads, place->id, tail.seq);
+    place->known = tail.seq;
+    place->ts_ms = tail.ts_ms;
+    place->touched = tail.seq > 0;
+    return ERR_OK;
 }
 
 /* --- the insert */

@@ -101,6 +101,25 @@ static void a_lost_head_is_found_again(void **state) {
     assert_int_equal(history_all(f, "c_x")->n_messages, 5);
 }
 
+/* A backup was restored, or a failover undid what was not acknowledged, while the store ran. */
+static void what_the_database_lost_is_not_counted_on(void **state) {
+    struct fixture *f = *state;
+    group_with(f, 5);
+    struct mongo_db *db = NULL;
+    struct mongo_session session;
+    bson_t *last = BCON_NEW("conv", BCON_UTF8("c_x"), "seq", BCON_INT64(5));
+    size_t deleted = 0;
+    fixture_session(f, &db, &session);
+    assert_int_equal(mongo_delete(&session, MONGO_MESSAGES, last, &deleted), ERR_OK);
+    assert_int_equal(deleted, 1);
+    fixture_session_end(&db, &session);
+    bson_destroy(last);
+    lower_head(f, 4);
+    Pipit__StoredMessage *message = message_make(f, "u_ann", "{}", 2);
+    assert_int_equal(append_run(f, "c_x", 5, &message, 1)->error, ERR_OK);
+    assert_int_equal(history_all(f, "c_x")->n_messages, 5);
+}
+
 static void heads_are_never_lowered(void **state) {
     struct fixture *f = *state;
     group_with(f, 5);
@@ -312,6 +331,7 @@ int repair_tests(void) {
         STORE_TEST(a_taken_seq_mends_the_head),
         STORE_TEST(an_append_far_behind_the_stored_head),
         STORE_TEST(a_lost_head_is_found_again),
+        STORE_TEST(what_the_database_lost_is_not_counted_on),
         STORE_TEST(heads_are_never_lowered),
         STORE_TEST(a_hole_is_damage),
         STORE_TEST(a_restored_backup_gets_a_new_epoch),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 
+import pymongo
 import pytest
 import requests
 
@@ -158,6 +159,32 @@ def test_the_server_is_killed_and_frozen_under_load(world):
         server.kill(signal.SIGCONT)
         load.stop()
     load.check()
+
+
+def test_a_write_that_a_failover_undoes_leaves_no_hole(world):
+    """Stored by the old primary alone, hence never acknowledged; then it is gone."""
+    stack, server, proxy = world(as_set=True)
+    ann, bob = stack.people.make("ann", "bob")
+    conversation = ann.direct(bob)
+    ann.send(conversation, "before")
+    socket = ann.ws()
+    proxy.set("no_majority")
+    lost = uuid7()
+    refused = socket.send(conversation, "undone", lost)
+    assert refused["t"] == "err" and refused["d"]["retryable"], refused
+    with pymongo.MongoClient("127.0.0.1", server.port) as client:
+        found = client["chat"]["messages"].delete_many({"conv": conversation, "seq": 2})
+        assert found.deleted_count == 1
+    proxy.set("well")
+    wait_until(lambda: stack.ready("storage"), 30, "readiness to come back")
+    other = uuid7()
+    after = wait_until(lambda: (r := socket.send(conversation, "after", other))["t"] == "ok" and r, 30,
+                       "sends to come back")
+    again = socket.send(conversation, "undone", lost)
+    assert (after["d"]["seq"], again["d"]["seq"]) == (2, 3)
+    assert [(m["seq"], m["body"]["text"]) for m in ann.history(conversation)] == [
+        (1, "before"), (2, "after"), (3, "undone")]
+    socket.close()
 
 
 def test_reading_tells_the_outage_and_comes_back(world):

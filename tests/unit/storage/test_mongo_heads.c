@@ -23,6 +23,10 @@ static void never_lowered(void **state) {
     mongo_heads_learn(&heads, "c_ab", 1);
     check(&heads, "c_a", true, 7);
     check(&heads, "c_ab", true, 1);
+    mongo_heads_forget(&heads, "c_ab");
+    mongo_heads_forget(&heads, "c_none");
+    check(&heads, "c_ab", false, 0);
+    check(&heads, "c_a", true, 7);
     mongo_heads_clear(&heads);
     check(&heads, "c_a", false, 0);
     mongo_heads_learn(&heads, "c_a", 2);
