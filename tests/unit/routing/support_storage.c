@@ -179,6 +179,8 @@ static struct script_row *put_row(struct script_conversation *conversation,
     row->target_seq = message->target_seq;
     if (message->origin != NULL && message->origin->hash.len == 16) {
         memcpy(row->origin_hash, message->origin->hash.data, 16);
+        copy_text(row->origin_device, sizeof row->origin_device, message->origin->device);
+        row->origin_packet = message->origin->packet_id;
         row->has_origin = true;
     }
     return row;
@@ -230,6 +232,15 @@ static void answer_append(struct scripted_storage *storage, const Pipit__AppendB
     CONTRACT(envelope_pack(MESSAGE_APPEND_REPLY, &reply.base, false, answer) == ERR_OK);
 }
 
+static Pipit__Origin *origin_of(struct scripted_storage *storage, const struct script_row *row) {
+    Pipit__Origin *origin = arena_alloc(&storage->arena, sizeof *origin);
+    pipit__origin__init(origin);
+    origin->device = (char *)row->origin_device;
+    origin->packet_id = row->origin_packet;
+    origin->hash = (ProtobufCBinaryData){16, (uint8_t *)row->origin_hash};
+    return origin;
+}
+
 static void answer_history(struct scripted_storage *storage, const Pipit__HistoryRequest *request,
                            struct buf *answer) {
     Pipit__HistoryReply reply = PIPIT__HISTORY_REPLY__INIT;
@@ -260,6 +271,7 @@ static void answer_history(struct scripted_storage *storage, const Pipit__Histor
             message->target_seq = row->target_seq;
             message->ts_ms = row->ts_ms;
             message->body = (ProtobufCBinaryData){strlen(row->body), (uint8_t *)row->body};
+            message->origin = row->has_origin ? origin_of(storage, row) : NULL;
             reply.messages[reply.n_messages++] = message;
         }
         reply.has_more = from + reply.n_messages < conversation->head;
@@ -444,6 +456,7 @@ static void hold(struct scripted_storage *storage, struct bus_request *request,
     struct script_held *held = &storage->held[storage->held_count++];
     held->request = request;
     held->applied = apply;
+    held->second = storage->serves_second;
     held->body = mem_alloc(body_bytes);
     CONTRACT(held->body != NULL);
     memcpy(held->body, body, body_bytes);
@@ -473,6 +486,20 @@ static void on_request(struct bus_request *request, const uint8_t *body, size_t 
     }
     bus_reply(request, buf_data(&storage->scratch), buf_len(&storage->scratch));
     arena_reset(&storage->arena);
+}
+
+static void on_second_request(struct bus_request *request, const uint8_t *body, size_t body_bytes,
+                              void *user) {
+    struct scripted_storage *storage = user;
+    storage->serves_second = true;
+    on_request(request, body, body_bytes, user);
+    storage->serves_second = false;
+}
+
+void script_lose_holder(struct scripted_storage *storage) {
+    CONTRACT(storage->held_count > 0);
+    bus_server_close(storage->held[storage->held_count - 1].second ? &storage->second_server
+                                                                   : &storage->server);
 }
 
 void script_on(struct scripted_storage *storage, enum message_type type,
@@ -514,7 +541,7 @@ void script_join(struct scripted_storage *storage, const char *address) {
     CONTRACT(stream_publisher_create(storage->loop, storage->bus, url, 4,
                                      &storage->second_publisher) == ERR_OK);
     CONTRACT(bus_url_derive(address, BUS_URL_REP, url) == ERR_OK);
-    CONTRACT(bus_server_create(storage->bus, url, 64, on_request, storage,
+    CONTRACT(bus_server_create(storage->bus, url, 64, on_second_request, storage,
                                &storage->second_server) == ERR_OK);
 }
 

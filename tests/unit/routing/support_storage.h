@@ -22,6 +22,8 @@ struct script_row {
     char sender[64], device[128], body[64];
     uint64_t ts_ms, target_seq;
     Pipit__MessageKind kind;
+    char origin_device[64];
+    uint32_t origin_packet;
     uint8_t origin_hash[16];
     bool has_origin;
 };
@@ -44,6 +46,7 @@ struct script_held {
     uint8_t *body;
     size_t body_bytes;
     bool applied; /* the answer alone is held back */
+    bool second;  /* the second instance has it */
     struct buf answer;
 };
 
@@ -68,6 +71,7 @@ struct scripted_storage {
     enum err fail_with;
     enum err run_error; /* not ERR_OK: every run of an append ends with this, nothing is stored */
     unsigned requests[128]; /* by message type */
+    bool serves_second;     /* the request being served came to the second instance */
     size_t held_count;
     struct script_held held[SCRIPT_HELD_MAX];
     bool forget_held; /* release answers nothing sensible: nobody waits any more */
@@ -79,6 +83,8 @@ void script_start(struct scripted_storage *storage, struct loop *loop, struct bu
 void script_finish(struct scripted_storage *storage);
 /* A second instance over the same data; it has a pulse and publishes nothing else. */
 void script_join(struct scripted_storage *storage, const char *address);
+/* The instance that holds the newest request is lost. */
+void script_lose_holder(struct scripted_storage *storage);
 /* Answers requests again after the test closed storage->server. */
 void script_restart_server(struct scripted_storage *storage, const char *url);
 
