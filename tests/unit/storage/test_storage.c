@@ -105,6 +105,7 @@ static int setup(void **state) {
     (void)snprintf(f->base, sizeof(f->base), "ipc://%s/bus", f->dir);
     (void)snprintf(f->store_url, sizeof(f->store_url), "sqlite:%s/store", f->dir);
     f->settings = (struct storage_settings){.bus = {.message_bytes_max = 8u * 1024u * 1024u,
+                                                    .timeout_us = 60000000,
                                                     .tls_ca_file = "",
                                                     .tls_cert_file = "",
                                                     .tls_key_file = ""},
