@@ -22,16 +22,16 @@ CUTS ?=
 SEED ?=
 export FAULTS CUTS SEED
 
-.PHONY: run test build unit conformance integration checker chaos powercut planted fuzz checks
+.PHONY: run test build unit conformance integration cluster checker chaos powercut planted fuzz checks
 .PHONY: format docs clean help
 
 help:
 	@echo "make run     build and start the four services here (DATA=var HTTP_PORT=8080 WS_PORT=8083"
 	@echo "             MQTT_PORT=1883 OPS_PORT=9461 LISTEN=0.0.0.0); several of each, with MongoDB:"
 	@echo "             CONNECTIONS=2 ROUTINGS=2 STORAGES=2 AUTHS=2 STORE=mongodb (or mongodb://...)"
-	@echo "make test    install what tests need and run all of them (SANITIZE=address or thread)"
-	@echo "             parts: make unit conformance integration checker planted fuzz checks,"
-	@echo "             make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
+	@echo "make test    install what tests need and run them (SANITIZE=address or thread)"
+	@echo "             parts: make unit conformance integration checker fuzz checks; more, by hand:"
+	@echo "             make cluster planted, make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
 	@echo "make build   build into $(BUILD)/;  make format;  make docs;  make clean"
 
 run:
@@ -47,7 +47,7 @@ test:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh all
 
-unit conformance integration checker chaos powercut planted fuzz checks:
+unit conformance integration cluster checker chaos powercut planted fuzz checks:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh $@
 
