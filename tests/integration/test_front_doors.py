@@ -33,8 +33,9 @@ def nothing_is_left_running():
 
 
 def as_in_a_terminal():
-    """Ctrl-C works, also where these tests run in the background of a script, which ignores it."""
+    """Signals work, also where these tests run in the background of a script or under nohup."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Run:
