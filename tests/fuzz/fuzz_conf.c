@@ -4,6 +4,7 @@
 #include "common/conf.h"
 #include "common/conf_text.h"
 #include "common/conf_value.h"
+#include "common/redact.h"
 #include "tests/fuzz/fuzz_support.h"
 
 #include <stdio.h>
@@ -53,9 +54,16 @@ static void check_bounds(const struct settings *settings) {
     CONTRACT(settings->cache_bytes >= 4096 && settings->cache_bytes <= 1u << 30);
 }
 
-/* "name =;x" is a value that begins like a comment; printed behind a blank, it would be one. */
+/* "name =;x" is a value that begins like a comment; printed behind a blank, it would be one. What
+ * may hold a password is not printed at all. */
 static bool printable(const char *value) {
-    return value[0] != '#' && value[0] != ';';
+    struct buf shown;
+    buf_init(&shown, CONF_FILE_BYTES_MAX * 2);
+    CONTRACT(redact_url(value, &shown) == ERR_OK);
+    bool whole =
+        buf_len(&shown) == strlen(value) && memcmp(buf_data(&shown), value, strlen(value)) == 0;
+    buf_finish(&shown);
+    return whole && value[0] != '#' && value[0] != ';';
 }
 
 static void check_printed(const struct conf *conf, const struct settings *settings) {
