@@ -60,8 +60,9 @@ static bool printable(const char *value) {
     struct buf shown;
     buf_init(&shown, CONF_FILE_BYTES_MAX * 2);
     CONTRACT(redact_url(value, &shown) == ERR_OK);
+    size_t bytes = strlen(value);
     bool whole =
-        buf_len(&shown) == strlen(value) && memcmp(buf_data(&shown), value, strlen(value)) == 0;
+        buf_len(&shown) == bytes && (bytes == 0 || memcmp(buf_data(&shown), value, bytes) == 0);
     buf_finish(&shown);
     return whole && value[0] != '#' && value[0] != ';';
 }
