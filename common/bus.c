@@ -11,11 +11,8 @@
  * in the registry until nng has finished what it holds (busy, pipes, event_queued are all zero);
  * then the next owner may have it.
  *
- * A connection given up is replaced by a new dialer; nng's own redialling is not waited for. In 1.5
- * a pipe closed here between a message's header and its body never finishes, and as one thread
- * reaps all pipes of the process, no other closed pipe is reaped or redialled from then on
- * (measured; the receive of a closed pipe is dropped without its callback). What that costs is
- * memory and one descriptor for each connection lost later, not the connections.
+ * A connection given up is replaced by a new dialer; nng's own redialling is not waited for. It is
+ * hung up first, as is every connection that this process ends (bus_hangup.c).
  *
  * nng has no connect time-out, so a dialer whose peer lost its power sits in the kernel's SYN
  * back-off for up to two minutes after the peer is back: a dialer that stays down for
@@ -39,6 +36,7 @@
 #define BUS_RECONNECT_MAX_MS 1000
 /* Bytes nng puts before a body on the wire: REQ's request id. */
 #define BUS_HEADER_BYTES 8u
+#define BUS_HANG_UP_TRIES 1000
 #define BUS_REDIAL_US 5000000u
 #define BUS_REDIAL_CHECK_US 1000000u
 
@@ -276,10 +274,24 @@ enum err bus_endpoint_take(struct bus *bus, enum bus_endpoint_kind kind, uint32_
     return error;
 }
 
+/* Ends the connections, and waits until nng has buried them: only then its dialer or listener may
+ * be closed (bus_hangup.c). Takes less than a millisecond, unless a request waits unread before
+ * busy contexts; then nothing is being read, and there is no danger. */
+static void hang_up(struct bus_endpoint *endpoint) {
+    if (atomic_load(&endpoint->pipes) == 0 || !bus_hang_up(endpoint)) {
+        return;
+    }
+    static const struct timespec pause = {.tv_nsec = 100000};
+    for (int i = 0; i < BUS_HANG_UP_TRIES && atomic_load(&endpoint->pipes) > 0; i++) {
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
 void bus_endpoint_release(struct bus_endpoint *endpoint) {
     endpoint->owner = NULL;
     endpoint->on_event = NULL;
     endpoint->close_owner = NULL;
+    hang_up(endpoint);
     if (endpoint->dialing) {
         (void)nng_dialer_close(endpoint->dialer); /* fails only for one that is closed */
     }
@@ -470,6 +482,7 @@ static int start_dialer(struct bus_endpoint *endpoint) {
 /* A fresh dialer; closing the old one closes its pipe. */
 static void replace_dialer(struct bus_endpoint *endpoint) {
     if (endpoint->dialing) {
+        hang_up(endpoint);
         (void)nng_dialer_close(endpoint->dialer); /* fails only for one that is closed */
         endpoint->dialing = false;
     }

@@ -78,6 +78,9 @@ enum err bus_err_from_nng(int code);
 
 /* bus_hangup.c is part of the program; always true. */
 extern const bool bus_hangup_linked;
+/* Shuts the sockets of the endpoint's connections down: nng reads their end, and its pipes go.
+ * False: there is none. */
+bool bus_hang_up(const struct bus_endpoint *endpoint);
 
 /* Leaves both untouched (NULL) when the configuration has no files. Errors as bus_create. On an
  * error one of them may be set: the caller frees what is not NULL. */

@@ -437,6 +437,8 @@ static void on_update(enum err status, const uint8_t *body, size_t body_bytes, v
     state->boot_id = reply->boot_id;
     if (reply->draining) {
         hub_peer_leaves(peer);
+    } else {
+        peer->peer->leaving = false; /* that was said in a former life, and heard late */
     }
     if (reply->need_snapshot || (restarted && !is_first_part)) {
         state->snapshot_due = true;

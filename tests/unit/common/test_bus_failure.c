@@ -203,7 +203,6 @@ static void a_server_may_be_closed_and_created_again(void **state) {
             reply_to_kept();
         } else {
             assert_true(support_turn_until_count(loop, &client.ok, round / 2));
-            support_turn_for(loop, 10000); /* quiet: the client lives in this process, see bus.c */
             bus_server_close(&server);
         }
         assert_true(support_turn_until_count(loop, &client.downs, round));
@@ -287,6 +286,60 @@ static void closing_a_peer_ends_its_calls_first(void **state) {
     }
     assert_true(open_descriptors() <= descriptors + 8);
     bus_server_close(&server);
+}
+
+static void on_ask_again(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
+    struct client *client = user;
+    on_reply(status, body, body_bytes, user);
+    if (status == ERR_OK) {
+        enum err error = bus_call(client->peer, body, body_bytes, TIMEOUT_US, on_ask_again, user);
+        assert_true(error == ERR_OK || error == ERR_UNAVAILABLE);
+    }
+}
+
+/* However a connection is ended, in the middle of a message, too, the loss of another one is still
+ * noticed (bus_hangup.c). */
+static void connections_end_while_messages_come(void **state) {
+    (void)state;
+    static const uint8_t bytes[300];
+    char urls[3][BUS_URL_BYTES];
+    tcp_url(urls[0]);
+    ipc_url(urls[1]);
+    ipc_url(urls[2]);
+    pid_t other = spawn_server(urls[2], "echo");
+    struct client watcher;
+    connect_client(&watcher, bus, urls[2], 1);
+    for (unsigned round = 0; round < 120; round++) {
+        struct bus_server *server;
+        struct client client;
+        const char *url = urls[round % 2];
+        assert_int_equal(bus_server_create(bus, url, 32, on_echo, NULL, &server), ERR_OK);
+        connect_client(&client, bus, url, 32);
+        for (unsigned i = 0; i < 32; i++) {
+            assert_int_equal(
+                bus_call(client.peer, bytes, sizeof bytes, TIMEOUT_US, on_ask_again, &client),
+                ERR_OK);
+        }
+        assert_true(support_turn_until_count(loop, &client.ok, 100 + round));
+        switch (round / 2 % 3) {
+        case 0:
+            bus_peer_close(&client.peer);
+            break;
+        case 1:
+            bus_server_close(&server);
+            assert_true(support_turn_until_count(loop, &client.downs, 1));
+            break;
+        default:
+            bus_peer_redial(client.peer);
+            assert_true(support_turn_until_count(loop, &client.ups, 2));
+        }
+        bus_peer_close(&client.peer);
+        bus_server_close(&server);
+        assert_true(client.closed <= 32);
+    }
+    support_kill(other, SIGKILL);
+    assert_true(support_turn_until_count(loop, &watcher.downs, 1));
+    bus_peer_close(&watcher.peer);
 }
 
 static void on_close_self(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
@@ -426,6 +479,7 @@ int main(int argc, char **argv) {
         BUS_TEST(a_server_may_be_closed_and_created_again),
         BUS_TEST(an_oversize_message_closes_the_connection),
         BUS_TEST(closing_a_peer_ends_its_calls_first),
+        BUS_TEST(connections_end_while_messages_come),
         BUS_TEST(a_peer_may_be_closed_in_its_callbacks),
         BUS_TEST(the_bus_may_go_while_everything_is_open),
         BUS_TEST(closing_works_in_the_middle_of_messages),

@@ -200,6 +200,7 @@ static void a_drain_that_is_announced_moves_nothing_early(void **state) {
     (void)state;
     struct scene scene = begin(2);
     fill(&scene);
+    owner_of(&scene)->draining = true; /* in answers to updates, too */
     publish_draining(owner_of(&scene));
     world_fence(scene.world, scene.owner, scene.ann, "c_one");
     for (int k = 0; k < 20; k++) {
@@ -208,10 +209,34 @@ static void a_drain_that_is_announced_moves_nothing_early(void **state) {
     }
     assert_int_equal(owner_of(&scene)->releases, 0);
     assert_int_equal(scene.world->routing[scene.other].submit_count, 0);
+    owner_of(&scene)->draining = false; /* what it has it finishes */
     routing_release(owner_of(&scene));
+    owner_of(&scene)->draining = true;
     check_order(&scene);
     assert_true(scene.world->routing[scene.other].submit_count >= 20);
     UNTIL(scene.world, owner_of(&scene)->releases > 0);
+    end(&scene);
+}
+
+/* The announcement of a former life that was heard late is set right by the next answer. */
+static void a_drain_that_is_over_is_forgotten(void **state) {
+    (void)state;
+    struct scene scene = begin(2);
+    uint64_t began_us = world_real_us();
+    UNTIL(scene.world, world_real_us() - began_us > 200000); /* no answer of before is on its way */
+    clock_fake_on(clock_mono_us(), clock_wall_ms());
+    owner_of(&scene)->hold_interest = true;
+    publish_draining(owner_of(&scene));
+    world_fence(scene.world, scene.owner, scene.ann, "c_one");
+    size_t seen = owner_of(&scene)->submit_count;
+    send_one(&scene);
+    check_order(&scene);
+    assert_int_equal(owner_of(&scene)->submit_count, seen);
+    routing_release(owner_of(&scene));
+    world_advance(scene.world, 3000000); /* an empty update keeps the lease */
+    send_one(&scene);
+    check_order(&scene);
+    assert_int_equal(owner_of(&scene)->submit_count, seen + 1);
     end(&scene);
 }
 
@@ -255,6 +280,7 @@ int main(void) {
         cmocka_unit_test(without_any_instance_the_outcome_is_unknown),
         cmocka_unit_test(refused_by_a_drain_is_stored_elsewhere),
         cmocka_unit_test(a_drain_that_is_announced_moves_nothing_early),
+        cmocka_unit_test(a_drain_that_is_over_is_forgotten),
         cmocka_unit_test(an_owner_that_comes_waits_for_its_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

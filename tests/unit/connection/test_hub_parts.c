@@ -1,5 +1,5 @@
-/* test_hub_parts: the small parts by themselves: pool, pending refs, sent ids, revocations, cache.
- */
+/* test_hub_parts: the small parts by themselves: pool, pending refs, lanes, sent ids, revocations,
+ * cache. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/mem.h"
+#include "services/connection/lanes.h"
 #include "services/connection/pending.h"
 #include "services/connection/revocations.h"
 #include "services/connection/sent.h"
@@ -68,6 +69,34 @@ static void refs_name_one_use_of_an_entry(void **state) {
     assert_null(hub_pending_find(&pendings, 0));
     assert_null(hub_pending_find(&pendings, UINT64_MAX));
     hub_pendings_finish(&pendings);
+}
+
+static void a_lane_lives_as_long_as_it_has_submits(void **state) {
+    (void)state;
+    struct hub_lanes lanes;
+    assert_int_equal(hub_lanes_init(&lanes, 2), ERR_OK);
+    struct hub_lane *one = hub_lane_enter(&lanes, "c_one");
+    assert_non_null(one);
+    assert_null(one->peer);
+    one->peer = (struct hub_peer *)&lanes; /* never looked into */
+    assert_ptr_equal(hub_lane_enter(&lanes, "c_one"), one);
+    assert_int_equal(one->count, 2);
+    struct hub_lane *other = hub_lane_enter(&lanes, "c_on");
+    assert_ptr_not_equal(other, one);
+    assert_null(hub_lane_enter(&lanes, "c_three")); /* the bound */
+    hub_lane_leave(&lanes, other);
+    assert_non_null(hub_lane_enter(&lanes, "c_three"));
+    hub_lane_leave(&lanes, one);
+    assert_ptr_equal(hub_lane_enter(&lanes, "c_one")->peer, (struct hub_peer *)&lanes);
+    hub_lane_leave(&lanes, one);
+    hub_lane_leave(&lanes, one);
+    assert_null(hub_lane_enter(&lanes, "c_one")->peer); /* begins anew */
+    hub_lane_leave(&lanes, NULL);
+    hub_lanes_finish(&lanes);
+    (void)mem_fault_set(1, 1);
+    enum err error = hub_lanes_init(&lanes, 2);
+    (void)mem_fault_set(0, 0);
+    assert_int_equal(error, ERR_NO_MEMORY);
 }
 
 static void sent_ids_are_remembered_for_a_while(void **state) {
@@ -185,6 +214,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pool_is_bounded_and_reuses),
         cmocka_unit_test(refs_name_one_use_of_an_entry),
+        cmocka_unit_test(a_lane_lives_as_long_as_it_has_submits),
         cmocka_unit_test(sent_ids_are_remembered_for_a_while),
         cmocka_unit_test(revocations_say_what_is_dead),
         cmocka_unit_test(a_revocation_that_does_not_fit_is_not_lost),
