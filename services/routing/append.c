@@ -19,7 +19,10 @@
  * another instance, those that are in its tail are acknowledged and the others appended; their ids
  * make it harmless that the first append may still be carried out. After a time-out, or when they
  * waited for one already, they are answered with TIMEOUT (send the same id again). doubt.c looks
- * later for what was stored late. */
+ * later for what was stored late.
+ *
+ * A session's messages keep their order: when one is refused and will come again, those that the
+ * session sent behind it, and that still wait here, are refused with it. */
 #include "services/routing/append.h"
 
 #include "common/batch.h"
@@ -288,30 +291,85 @@ static struct pending *pop_flight(struct conversation *conversation) {
     return node != NULL ? CONTAINER_OF(node, struct pending, node) : NULL;
 }
 
-static void refuse_flight(struct conversation *conversation, enum reason reason) {
-    struct pending *pending = NULL;
-    while ((pending = pop_flight(conversation)) != NULL) {
-        submit_refuse(pending, reason);
+/* Sessions whose messages were refused: what they sent later must not be stored before. */
+struct refused {
+    size_t count;
+    uint64_t sessions[APPEND_MESSAGES_MAX]; /* a flight has no more messages */
+};
+
+static bool was_refused(const struct refused *refused, uint64_t session) {
+    size_t i = 0;
+    while (i < refused->count && refused->sessions[i] != session) {
+        i++;
     }
+    return i < refused->count;
+}
+
+static void refuse_in_order(struct refused *refused, struct pending *pending, enum reason reason) {
+    uint64_t session = pending->submit->session;
+    if (session != 0 && reason_retryable(reason) && !was_refused(refused, session)) {
+        refused->sessions[refused->count++] = session;
+    }
+    submit_refuse(pending, reason);
+}
+
+static void refuse_followers(const struct refused *refused, struct list *list) {
+    struct list_node *node = list_first(list);
+    while (node != NULL) {
+        struct list_node *next = list_next(list, node);
+        struct pending *pending = CONTAINER_OF(node, struct pending, node);
+        if (was_refused(refused, pending->submit->session)) {
+            list_remove(list, node);
+            submit_refuse(pending, REASON_UNAVAILABLE);
+        }
+        node = next;
+    }
+}
+
+/* The flight is empty, or in the queue again. */
+static void refuse_behind(struct conversation *conversation, const struct refused *refused) {
+    if (refused->count == 0) {
+        return;
+    }
+    refuse_followers(refused, &conversation->queue);
+    refuse_followers(refused, &conversation->inbox);
+    conversation->queue_bytes = 0;
+    struct list_node *node = list_first(&conversation->queue);
+    for (; node != NULL; node = list_next(&conversation->queue, node)) {
+        conversation->queue_bytes += CONTAINER_OF(node, struct pending, node)->submit->body.len;
+    }
+}
+
+static void refuse_flight(struct conversation *conversation, enum reason reason) {
+    struct refused refused;
+    struct pending *pending = NULL;
+    refused.count = 0;
+    while ((pending = pop_flight(conversation)) != NULL) {
+        refuse_in_order(&refused, pending, reason);
+    }
+    refuse_behind(conversation, &refused);
 }
 
 /* The messages may be stored or not, now or in a while. again: another instance may know. */
 static void outcome_unknown(struct conversation *conversation, bool again) {
     struct routing *routing = conversation->routing;
+    struct refused refused;
     uint64_t now_us = loop_now_us(routing->loop);
     struct list_node *node = list_first(&conversation->flight);
+    refused.count = 0;
     while (node != NULL) {
         struct list_node *next = list_next(&conversation->flight, node);
         struct pending *pending = CONTAINER_OF(node, struct pending, node);
         pending->in_doubt = true;
         if (!again || now_us - pending->batch->received_us >= routing->settings->bus.timeout_us) {
             list_remove(&conversation->flight, node);
-            submit_refuse(pending, REASON_TIMEOUT);
+            refuse_in_order(&refused, pending, REASON_TIMEOUT);
         }
         node = next;
     }
     metric_add(&routing_metrics.appends_again, conversation->flight.count);
     unload_run(conversation);
+    refuse_behind(conversation, &refused);
     conversation->stale = true;
     conversation_trouble(conversation);
     doubt_add(conversation);

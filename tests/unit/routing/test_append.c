@@ -74,6 +74,19 @@ static void check_deliveries(struct endpoint_peer *endpoint) {
     check_deliveries_from(endpoint, 1);
 }
 
+static uint64_t session_text(struct endpoint_peer *endpoint, uint64_t session, const char *body) {
+    uint8_t id[ID_UUID_BYTES];
+    Pipit__Submit submit = PIPIT__SUBMIT__INIT;
+    fresh_id(id);
+    submit.user = (char *)"u_ann";
+    submit.device = (char *)"w:phone";
+    submit.session = session;
+    submit.conversation = (char *)"c_family";
+    submit.id = (ProtobufCBinaryData){sizeof id, id};
+    submit.body = (ProtobufCBinaryData){strlen(body), (uint8_t *)(uintptr_t)body};
+    return endpoint_submit(endpoint, &submit);
+}
+
 static void seqs_are_dense_in_sending_order(void **state) {
     (void)state;
     struct endpoint_peer *endpoint = world.endpoints[0];
@@ -418,6 +431,33 @@ static void a_full_disk_is_said(void **state) {
     assert_int_equal(send_text(0, NULL, "x")->seq, 1);
 }
 
+/* One session's messages: what it sent behind a refused one waits for that one to come again;
+ * other sessions are not concerned. */
+static void a_session_is_not_overtaken_by_itself(void **state) {
+    (void)state;
+    struct endpoint_peer *endpoint = world.endpoints[0];
+    (void)send_text(0, NULL, "warm");
+    script_on(&world.storage, MESSAGE_APPEND_BATCH, SCRIPT_HOLD);
+    uint64_t first = session_text(endpoint, 7, "a");
+    world_until_size(&world, &world.storage.held_count, 1);
+    uint64_t behind[] = {session_text(endpoint, 7, "b"), session_text(endpoint, 7, "c")};
+    uint64_t other = session_text(endpoint, 8, "d");
+    int64_t waiting = 4;
+    world_until(&world, all_pending, &waiting);
+    script_on(&world.storage, MESSAGE_APPEND_BATCH, SCRIPT_SERVE);
+    world.storage.run_error = ERR_IO;
+    script_release(&world.storage);
+    world.storage.run_error = ERR_OK;
+    assert_int_equal(endpoint_result(endpoint, first)->reason, REASON_TIMEOUT);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(endpoint_result(endpoint, behind[i])->reason, REASON_UNAVAILABLE);
+    }
+    assert_int_equal(endpoint_result(endpoint, other)->reason, REASON_OK);
+    assert_int_equal(family_log()->head, 2);
+    endpoint_until(endpoint, MESSAGE, 2);
+    check_deliveries(endpoint);
+}
+
 /* The append is not answered in time but has landed: the retry gets its seq, and the members get
  * the message although nobody else sends anything. */
 static void an_unanswered_append_that_landed(void **state) {
@@ -509,6 +549,7 @@ int main(void) {
         TEST(two_instances_fight_over_a_conversation, start_two),
         TEST(an_id_through_both_instances_is_stored_once, start_two),
         TEST(a_full_disk_is_said, start),
+        TEST(a_session_is_not_overtaken_by_itself, start),
         TEST(an_unanswered_append_that_landed, start_quick),
         TEST(an_unanswered_append_that_lands_late, start_quick),
         TEST(an_unanswered_append_that_was_lost, start_quick),
