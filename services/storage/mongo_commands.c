@@ -48,8 +48,10 @@ static void append_read_options(struct mongo_session *session, bson_t *opts) {
 
 static void find_options(struct mongo_session *session, const struct mongo_find *find,
                          bson_t *opts) {
-    uint32_t batch =
-        find->limit != 0 && find->limit < FIND_BATCH_MAX ? find->limit : FIND_BATCH_MAX;
+    uint32_t batch = find->batch != 0 ? find->batch : FIND_BATCH_MAX;
+    if (find->limit != 0 && find->limit < batch) {
+        batch = find->limit;
+    }
     append_read_options(session, opts);
     BSON_APPEND_INT64(opts, "batchSize", batch);
     if (find->projection != NULL) {

@@ -89,6 +89,7 @@ struct mongo_find {
     const bson_t *projection; /* may be NULL */
     const bson_t *sort;       /* may be NULL */
     uint32_t limit;           /* 0 = all */
+    uint32_t batch;           /* documents that travel at once; 0 = many: for who may stop early */
 };
 /* Calls each for every document in order until it returns something else than ERR_OK; that is then
  * returned, except ERR_EXISTS, which means "enough" and becomes ERR_OK. doc is borrowed. */

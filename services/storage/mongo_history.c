@@ -11,6 +11,9 @@
  * durable. */
 #include "services/storage/mongo_log.h"
 
+/* Messages that travel at once: a page of large bodies ends after a few of the 256 it may have. */
+#define PAGE_BATCH 64u
+
 /* --- pages */
 
 struct page {
@@ -55,8 +58,11 @@ static enum err read_page(struct mongo_session *session, uint64_t above, uint64_
     bson_t sort = BSON_INITIALIZER;
     mongo_log_range(&filter, page->id, above, to);
     BSON_APPEND_INT32(&sort, MONGO_LOG_SEQ, page->backwards ? -1 : 1);
-    struct mongo_find find = {
-        .collection = MONGO_MESSAGES, .filter = &filter, .sort = &sort, .limit = page->limit};
+    struct mongo_find find = {.collection = MONGO_MESSAGES,
+                              .filter = &filter,
+                              .sort = &sort,
+                              .limit = page->limit,
+                              .batch = PAGE_BATCH};
     page->expected = page->backwards ? to : above + 1;
     enum err error = mongo_find(session, &find, take_message, page);
     bson_destroy(&sort);

@@ -99,6 +99,9 @@ static enum err decode(const bson_t *doc, struct walk *walk, Pipit__Conversation
         return error;
     }
     *out = item;
+    if (decoding.direct && item->peer[0] == '\0') {
+        item->peer = walk->request->user; /* notes to oneself */
+    }
     if (item->self == NULL || item->self->state != ACTIVE) {
         return ERR_OK; /* who left learns that, and nothing that came later */
     }

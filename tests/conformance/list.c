@@ -85,6 +85,18 @@ static void one_conversation_alone(void **state) {
     assert_int_equal(list(f, request)->n_items, 0);
 }
 
+static void notes_are_with_oneself(void **state) {
+    struct fixture *f = *state;
+    user_make(f, "ann");
+    char *id = direct_make(f, "u_ann", "u_ann");
+    (void)append_texts(f, id, "u_ann", 2);
+    Pipit__ConversationsReply *reply = list_all(f, "u_ann");
+    assert_int_equal(reply->n_items, 1);
+    assert_string_equal(reply->items[0]->peer, "u_ann");
+    assert_int_equal(reply->items[0]->conversation->head, 2);
+    assert_int_equal(reply->items[0]->unread, 2);
+}
+
 static void pages_by_id(void **state) {
     struct fixture *f = *state;
     three_users(f);
@@ -207,13 +219,10 @@ static void the_epoch_stays(void **state) {
 
 int list_tests(void) {
     const struct CMUnitTest tests[] = {
-        STORE_TEST(everything_a_list_needs),
-        STORE_TEST(one_conversation_alone),
-        STORE_TEST(pages_by_id),
-        STORE_TEST(since_lists_what_changed),
-        STORE_TEST(since_tells_of_leaving),
-        STORE_TEST(a_peers_receipt_is_news),
-        STORE_TEST(messages_before_joining_stay_hidden),
+        STORE_TEST(everything_a_list_needs),  STORE_TEST(one_conversation_alone),
+        STORE_TEST(notes_are_with_oneself),   STORE_TEST(pages_by_id),
+        STORE_TEST(since_lists_what_changed), STORE_TEST(since_tells_of_leaving),
+        STORE_TEST(a_peers_receipt_is_news),  STORE_TEST(messages_before_joining_stay_hidden),
         STORE_TEST(the_epoch_stays),
     };
     return cmocka_run_group_tests_name("list", tests, NULL, NULL);
