@@ -16,10 +16,10 @@ from history import Event, Voice, body_hash
 from view import View
 from wire_http import Http, Unknown
 
-ANSWER_PATIENCE = 2.0  # without an answer for so long, a send is repeated on another way
+ANSWER_PATIENCE, PATIENCE_MAX = 2.0, 8.0  # without an answer for so long, doubled each time, a send is repeated
+REFUSED_PAUSE, PAUSE_MAX = 0.1, 2.0  # after a refusal, doubled each time
 SILENCE_MAX = 2.5  # a connection that says nothing for so long, though it is asked, is given up
 PING_AFTER = 0.8
-OUTSTANDING_MAX = 48
 MARK_INTERVAL = 1.0
 CALL_LIFE = 12.0  # an answer later than this is not waited for
 
@@ -49,6 +49,9 @@ class Message:
         self.born = self.sent_at = time.monotonic()
         self.attempts, self.retry_at, self.seq, self.packet_id = 0, None, 0, 0
         self.done = False
+
+    def patience(self):
+        return min(PATIENCE_MAX, ANSWER_PATIENCE * 2 ** max(0, min(self.attempts, 4) - 1))
 
     def rest(self):
         """(method, path, body, headers) that do the same over REST."""
@@ -214,7 +217,7 @@ class Device:
     # --- what is sent
 
     def can_send(self):
-        return self.live and len(self.outbox) < OUTSTANDING_MAX
+        return self.live and len(self.outbox) < self.campaign.plan.outstanding
 
     def submit(self, message):
         self.outbox[message.id] = message
@@ -248,7 +251,8 @@ class Device:
             if code in ("not_member", "blocked", "forbidden") and message.conversation in self.views:
                 self.spawn(self.look_again(self.views[message.conversation]))
         else:
-            message.retry_at = time.monotonic() + (pause or self.rng.uniform(0.05, 0.3))
+            longest = min(PAUSE_MAX, REFUSED_PAUSE * 2 ** min(message.attempts, 8))
+            message.retry_at = time.monotonic() + (pause or self.rng.uniform(0.05, longest))
 
     def repeat(self, message):
         """The same id once more: here, over REST, or through the user's other device."""
@@ -302,7 +306,7 @@ class Device:
             for message in list(self.outbox.values()):
                 if message.retry_at is not None and now >= message.retry_at:
                     self.repeat(message)
-                elif message.retry_at is None and now - message.sent_at > ANSWER_PATIENCE:
+                elif message.retry_at is None and now - message.sent_at > message.patience():
                     self.repeat(message)
             if not self.live:
                 continue

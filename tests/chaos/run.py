@@ -46,6 +46,7 @@ class Plan:
         self.users, self.groups, self.directs = (6, 3, 3) if small else (16, 8, 10)
         self.group_members = 4 if small else 6
         self.rate = rate or (15 if small else 400)
+        self.outstanding = 6 if small else 48  # of one client; a slow store is not pushed further down
         self.duplicates = 0.03
         self.member_pause = 4.0 if small else 1.5
 

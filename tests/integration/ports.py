@@ -10,6 +10,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("PIPIT_BUILD", ROOT / "build"))
 SLOW = 4 if re.search("address|thread", BUILD.name) else 1  # sanitizers are slower
+# Two workers of pytest-xdist look for ports in halves of their own.
+_LOW, _HIGH = {"gw0": (12000, 22000), "gw1": (22000, 32000)}.get(
+    os.environ.get("PYTEST_XDIST_WORKER"), (12000, 32000))
 _used_ports = set()
 
 
@@ -25,7 +28,7 @@ def _is_free(port):
 def free_port(count=1):
     """The first of `count` free neighbouring TCP ports below 32768 (above are outgoing connections')."""
     while True:
-        ports = range(port := random.randrange(12000, 32000), port + count)
+        ports = range(port := random.randrange(_LOW, _HIGH), port + count)
         if all(_is_free(each) for each in ports):
             _used_ports.update(ports)
             return port
