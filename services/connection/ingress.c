@@ -262,6 +262,8 @@ static void describe(const struct session *session, const struct session_submit 
     message->target_seq = submit->target_seq;
     message->reply_seq = submit->reply_seq;
     message->maybe_copy = submit->maybe_copy;
+    message->turn = submit->turn;
+    message->oldest_turn = submit->oldest_turn;
     message->id = (ProtobufCBinaryData){ID_UUID_BYTES, (uint8_t *)submit->id};
     message->body = (ProtobufCBinaryData){submit->body_bytes, (uint8_t *)submit->body};
     if (submit->from_mqtt) {

@@ -39,6 +39,7 @@ struct mqtt_publishing {
     struct list_node node;
     uint64_t request;
     uint64_t retry_us, give_up_us; /* retry_us 0 = not waiting for another try */
+    uint64_t turn;                 /* of the newest try; 0 = there is no second one */
     uint8_t id[ID_UUID_BYTES];
     uint16_t packet_id;
     uint8_t qos;
@@ -74,7 +75,7 @@ struct mqtt_session {
     struct mqtt_will_kept *will;
     struct slice *aliases; /* LIMIT_MQTT_TOPIC_ALIASES, heap; NULL = none used */
     uint16_t *released;    /* QoS 2 ids between PUBREC and PUBREL; heap */
-    uint64_t last_request;
+    uint64_t last_request, last_turn;
     char client_id[LIMIT_MQTT_CLIENT_ID_BYTES + 1];
     uint32_t maximum_packet_bytes; /* the client's */
     uint32_t session_expiry_s;

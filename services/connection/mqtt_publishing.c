@@ -85,6 +85,23 @@ bool mqtt_publishing_waits(const struct mqtt_session *ms) {
     return publishing != NULL;
 }
 
+static bool same_target(const struct mqtt_message *a, const struct mqtt_message *b) {
+    return a->target.kind == b->target.kind && strcmp(a->target.id, b->target.id) == 0;
+}
+
+/* The lowest turn to the same conversation that waits for its result. */
+static uint64_t oldest_turn(const struct mqtt_session *ms, const struct mqtt_publishing *newest) {
+    uint64_t oldest = newest->turn;
+    const struct mqtt_publishing *publishing = first(ms);
+    for (; publishing != NULL; publishing = after(ms, publishing)) {
+        if (publishing->turn != 0 && publishing->turn < oldest && !publishing->done &&
+            publishing->retry_us == 0 && same_target(publishing->copy, newest->copy)) {
+            oldest = publishing->turn;
+        }
+    }
+    return oldest;
+}
+
 enum err mqtt_publishing_submit(struct mqtt_session *ms, struct mqtt_publishing *publishing,
                                 const struct mqtt_message *message, uint32_t *retry_ms) {
     bool direct = message->target.kind == MQTT_CHAT_SEND_USER;
@@ -101,6 +118,10 @@ enum err mqtt_publishing_submit(struct mqtt_session *ms, struct mqtt_publishing 
                                     .maybe_copy = message->dup && message->qos > 0};
     memcpy(submit.origin_hash, message->origin_hash, sizeof submit.origin_hash);
     memcpy(publishing->id, message->id, ID_UUID_BYTES);
+    if (publishing->copy != NULL && !publishing->is_will) {
+        submit.turn = publishing->turn = ++ms->last_turn;
+        submit.oldest_turn = oldest_turn(ms, publishing);
+    }
     return session_submit(&ms->session, &submit, retry_ms);
 }
 

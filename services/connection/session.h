@@ -126,6 +126,8 @@ struct session_submit {
     uint16_t packet_id;
     uint8_t origin_hash[16];
     bool maybe_copy; /* DUP=1 */
+    /* proto/submit.proto; 0 = refusals are told to the client */
+    uint64_t turn, oldest_turn;
 };
 /* Copies into the batch of the owner's routing instance. ERR_FULL: inflight_per_session_max
  * reached: stop reading this socket until on_result. ERR_UNAVAILABLE: no routing instance.

@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "proto/names.h"
+#include "services/routing/copies.h"
 #include "services/routing/lookup.h"
 #include "services/routing/recent.h"
 #include "services/routing/targets.h"
@@ -20,7 +21,6 @@
 #include <string.h>
 
 #define ABSENT_AGE_US 1000000u
-#define ORIGIN_HASH_BYTES 16u
 
 /* --- without the conversation */
 
@@ -94,9 +94,27 @@ static enum reason resolve_id(struct pending *pending, char id[LIMIT_CONVERSATIO
     return REASON_OK;
 }
 
-static void refuse_load(struct pending *pending) {
-    submit_resolve(pending,
-                   &(struct submit_outcome){.reason = REASON_OVERLOAD, .retry_ms = ADMIT_RETRY_MS});
+/* Before it is with a conversation. */
+static void refuse_early(struct pending *pending, const char *id, enum reason reason,
+                         uint32_t retry_ms) {
+    const Pipit__Submit *submit = pending->submit;
+    struct conversation *conversation =
+        submit->turn != 0 ? conversation_find(pending->routing, id) : NULL;
+    if (conversation != NULL) {
+        turns_refused(&conversation->turns, submit->session, submit->turn,
+                      loop_now_us(pending->routing->loop));
+    }
+    submit_resolve(pending, &(struct submit_outcome){.reason = reason, .retry_ms = retry_ms});
+}
+
+/* Something that its session sent before was refused, and the session did not know. */
+static bool overtakes(const struct pending *pending, const char *id) {
+    const Pipit__Submit *submit = pending->submit;
+    struct conversation *conversation =
+        submit->turn != 0 ? conversation_find(pending->routing, id) : NULL;
+    return conversation != NULL &&
+           !turns_may(&conversation->turns, submit->session, submit->turn, submit->oldest_turn,
+                      loop_now_us(pending->routing->loop));
 }
 
 void admit_submit(struct pending *pending) {
@@ -114,17 +132,20 @@ void admit_submit(struct pending *pending) {
         submit_refuse(pending, reason);
         return;
     }
+    if (overtakes(pending, id)) {
+        submit_refuse(pending, REASON_UNAVAILABLE);
+        return;
+    }
     uint32_t wait_ms =
         user_rates_take(routing->rates, pending->submit->user, loop_now_us(routing->loop));
     if (wait_ms > 0) {
         routing_limit_hit(LIMIT_HIT_RATE);
-        submit_resolve(
-            pending, &(struct submit_outcome){.reason = REASON_RATE_LIMITED, .retry_ms = wait_ms});
+        refuse_early(pending, id, REASON_RATE_LIMITED, wait_ms);
         return;
     }
     struct conversation *conversation = conversation_get(routing, id);
     if (conversation == NULL || !submit_enter(pending, conversation)) {
-        refuse_load(pending);
+        refuse_early(pending, id, REASON_OVERLOAD, ADMIT_RETRY_MS);
         return;
     }
     conversation_enqueue(conversation, pending);
@@ -217,6 +238,33 @@ static enum admit_result admit_sender(struct conversation *conversation, struct 
     return refuse(pending, blocked ? REASON_BLOCKED : REASON_NOT_MEMBER);
 }
 
+/* A publication that was delayed: its copy, sent later, may have come before it. */
+static enum admit_result admit_first(struct conversation *conversation, struct pending *pending) {
+    struct submit_outcome outcome = {0};
+    if (copies_under_way(conversation, pending)) {
+        return ADMIT_WAIT;
+    }
+    if (copies_find(conversation, pending, &outcome)) {
+        submit_resolve(pending, &outcome);
+        return ADMIT_DONE;
+    }
+    return ADMIT_QUEUE;
+}
+
+static enum admit_result admit_origin(struct conversation *conversation, struct pending *pending) {
+    if (pending->submit->origin == NULL) {
+        return ADMIT_QUEUE;
+    }
+    if (!pending->submit->maybe_copy) {
+        return admit_first(conversation, pending);
+    }
+    if (!pending->origin_checked) {
+        return look_up(conversation, pending, lookup_origin);
+    }
+    copies_admitted(conversation);
+    return ADMIT_QUEUE;
+}
+
 enum admit_result admit_member(struct conversation *conversation, struct pending *pending) {
     if (answer_repeated(conversation, pending)) {
         return ADMIT_DONE;
@@ -225,10 +273,8 @@ enum admit_result admit_member(struct conversation *conversation, struct pending
     if (result != ADMIT_QUEUE) {
         return result;
     }
-    if (pending->submit->maybe_copy && !pending->origin_checked) {
-        return look_up(conversation, pending, lookup_origin);
-    }
-    if (pending->submit->kind != PIPIT__MESSAGE_KIND__MESSAGE_TEXT) {
+    result = admit_origin(conversation, pending);
+    if (result == ADMIT_QUEUE && pending->submit->kind != PIPIT__MESSAGE_KIND__MESSAGE_TEXT) {
         result = admit_target(conversation, pending);
     }
     if (result == ADMIT_QUEUE) {

@@ -22,6 +22,7 @@
 #include "common/mem.h"
 #include "services/routing/admit.h"
 #include "services/routing/append.h"
+#include "services/routing/copies.h"
 #include "services/routing/doubt.h"
 #include "services/routing/fanout.h"
 #include "services/routing/members.h"
@@ -77,6 +78,7 @@ static void destroy_one(struct conversations *all, struct conversation *conversa
     doubt_forget(conversation);
     map_remove(&all->map, &conversation->node);
     metric_set(&routing_metrics.conversations, (int64_t)all->map.count);
+    turns_finish(&conversation->turns);
     mem_free(conversation);
 }
 
@@ -350,6 +352,9 @@ static void publish_one(struct conversation *conversation, struct pending *pendi
     conversation->published = pending->seq;
     recent_ids_add(routing->recent, submit->id.data, conversation->id, submit->user, pending->seq,
                    pending->ts_ms);
+    if (submit->maybe_copy) {
+        copies_stored(conversation, submit->origin, &submit->id, submit->user, pending->seq);
+    }
     targets_add(routing->targets, conversation->id, pending->seq, submit->user, submit->kind);
     resolve_stored(pending);
 }

@@ -6,6 +6,7 @@
 #include "proto/limits.h"
 #include "services/routing/member_set.h"
 #include "services/routing/state.h"
+#include "services/routing/turns.h"
 
 enum conversation_state {
     CONVERSATION_UNKNOWN, /* storage must be asked */
@@ -55,6 +56,8 @@ struct conversation {
     size_t queue_bytes; /* bodies in queue */
     uint64_t flight_first;
     size_t pending_count; /* over all four */
+    struct turns turns;   /* of sessions that were refused something here */
+    uint64_t copied_us;   /* when a copy of a publication (DUP=1) was last admitted; 0 = never */
     struct list waiters;
 };
 

@@ -8,8 +8,8 @@
  *   endpoint hands a message to somebody who was removed (I4).
  * - Another instance appended, or an append of ours ended in doubt: the rows after `published` are
  *   fetched and delivered in order. A row that carries the id of a message still waiting here is
- *   that message: it is acknowledged with the row's seq (I3). So is an MQTT publication whose later
- *   copy (DUP=1, another id) another instance stored while the first one waited here.
+ *   that message: it is acknowledged with the row's seq (I3). So is an MQTT publication of which
+ *   another instance stored another copy while this one waited here (copies.h).
  * - The store was restored from a backup: its head may be lower than ours, and wins.
  * - A storage instance went while it was asked: the question goes to another one, a few times. All
  *   questions here may be asked twice.
@@ -23,6 +23,7 @@
 #include "common/log.h"
 #include "proto/storage.pb-c.h"
 #include "services/routing/append.h"
+#include "services/routing/copies.h"
 #include "services/routing/fanout.h"
 #include "services/routing/members.h"
 #include "services/routing/recent.h"
@@ -264,27 +265,6 @@ static struct pending *find_id(struct list *list, const ProtobufCBinaryData *id)
     return NULL;
 }
 
-static bool same_origin(const Pipit__Origin *a, const Pipit__Origin *b) {
-    return a != NULL && b != NULL && a->packet_id == b->packet_id && a->hash.len == b->hash.len &&
-           memcmp(a->hash.data, b->hash.data, a->hash.len) == 0 &&
-           strcmp(a->device, b->device) == 0;
-}
-
-/* The first copy of what the row stores: the same publication with an older id. A newer one is a
- * new message in a packet id that is used again. */
-static struct pending *find_first_copy(struct list *list, const Pipit__StoredMessage *row) {
-    for (struct list_node *node = list_first(list); node != NULL; node = list_next(list, node)) {
-        struct pending *pending = CONTAINER_OF(node, struct pending, node);
-        const Pipit__Submit *submit = pending->submit;
-        if (row->id.len == ID_UUID_BYTES && same_origin(submit->origin, row->origin) &&
-            memcmp(submit->id.data, row->id.data, ID_UUID_BYTES) < 0 &&
-            strcmp(submit->user, row->sender) == 0) {
-            return pending;
-        }
-    }
-    return NULL;
-}
-
 /* A row that is one of ours after all: acknowledged with the seq it has. */
 static uint64_t claim_row(struct conversation *conversation, const Pipit__StoredMessage *row) {
     struct pending *pending = find_id(&conversation->stored, &row->id);
@@ -292,7 +272,7 @@ static uint64_t claim_row(struct conversation *conversation, const Pipit__Stored
     if (replay) {
         pending = find_id(&conversation->queue, &row->id);
         if (pending == NULL) {
-            pending = find_first_copy(&conversation->queue, row);
+            pending = copies_claim(&conversation->queue, row);
         }
         if (pending == NULL) {
             return 0;
@@ -326,6 +306,7 @@ static void deliver_row(struct conversation *conversation, Pipit__StoredMessage 
     if (row->id.len == ID_UUID_BYTES) {
         recent_ids_add(routing->recent, row->id.data, conversation->id, row->sender, row->seq,
                        row->ts_ms);
+        copies_stored(conversation, row->origin, &row->id, row->sender, row->seq);
     }
     targets_add(routing->targets, conversation->id, row->seq, row->sender, row->kind);
 }

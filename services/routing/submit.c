@@ -119,6 +119,10 @@ void submit_resolve(struct pending *pending, const struct submit_outcome *how) {
     result->replay = outcome->replay;
     count_outcome(pending, outcome);
     if (pending->conversation != NULL) {
+        if (pending->submit->turn != 0 && reason_retryable(outcome->reason)) {
+            turns_refused(&pending->conversation->turns, pending->submit->session,
+                          pending->submit->turn, loop_now_us(routing->loop));
+        }
         pending->conversation->pending_count--;
         pending->conversation = NULL;
         routing->submits->pending--;

@@ -15,7 +15,7 @@ struct fake_submit {
     char conversation[64], to_user[64], body[1024];
     enum frame_event_kind kind;
     uint8_t id[16];
-    uint64_t target_seq, reply_seq;
+    uint64_t target_seq, reply_seq, turn, oldest_turn;
     bool from_mqtt, maybe_copy;
     uint8_t origin_hash[16];
     uint16_t packet_id;
@@ -134,6 +134,8 @@ enum err session_submit(struct session *session, const struct session_submit *su
     kept->reply_seq = submit->reply_seq;
     kept->from_mqtt = submit->from_mqtt;
     kept->maybe_copy = submit->maybe_copy;
+    kept->turn = submit->turn;
+    kept->oldest_turn = submit->oldest_turn;
     kept->packet_id = submit->packet_id;
     session->unanswered++;
     return ERR_OK;

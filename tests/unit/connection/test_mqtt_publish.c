@@ -211,6 +211,10 @@ static void test_what_is_tried_again_is_not_overtaken(void **state) {
     publish(4, 1, 2, "pipit/c/fam/send", "b");
     publish(4, 1, 3, "pipit/c/fam/send", "c");
     assert_int_equal(fake.submit_count, 3);
+    for (size_t i = 0; i < 3; i++) { /* routing knows what was sent without knowing of a refusal */
+        assert_int_equal(fake.submits[i].turn, i + 1);
+        assert_int_equal(fake.submits[i].oldest_turn, 1);
+    }
     fake_result(1, REASON_UNAVAILABLE, 0); /* answers come in any order */
     fake_result(0, REASON_UNAVAILABLE, 0);
     fake_result(2, REASON_UNAVAILABLE, 0);
@@ -219,6 +223,8 @@ static void test_what_is_tried_again_is_not_overtaken(void **state) {
     net_advance(1000000);
     assert_int_equal(fake.submit_count, 4); /* a alone */
     assert_string_equal(fake.submits[3].body, "{\"text\":\"a\"}");
+    assert_int_equal(fake.submits[3].turn, 4);
+    assert_int_equal(fake.submits[3].oldest_turn, 4);
     fake_result(3, REASON_TIMEOUT, 0);
     net_advance(1000000);
     assert_int_equal(fake.submit_count, 5); /* a still */
@@ -233,6 +239,7 @@ static void test_what_is_tried_again_is_not_overtaken(void **state) {
     assert_int_equal(fake.submit_count, 9); /* d and e were not read until then */
     assert_string_equal(fake.submits[7].body, "{\"text\":\"d\"}");
     assert_string_equal(fake.submits[8].body, "{\"text\":\"e\"}");
+    assert_int_equal(fake.submits[8].oldest_turn, fake.submits[8].turn); /* d goes elsewhere */
     fake_result(7, REASON_OK, 4);
     fake_result(8, REASON_OK, 1);
     for (char number = 1; number <= 5; number++) {
