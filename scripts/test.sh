@@ -179,5 +179,6 @@ unit | conformance | integration | cluster | checker | chaos | powercut | plante
     ;;
 esac
 
+tell_again
 printf '\n%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
