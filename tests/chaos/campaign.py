@@ -32,7 +32,7 @@ class User:
 class Conversation:
     def __init__(self, identity, group, owner, members):
         self.id, self.group, self.owner, self.members = identity, group, owner, members
-        self.acked = 0
+        self.acked, self.busy = 0, False  # busy: one blocks the other for a while
 
 
 class Watch:
@@ -40,6 +40,7 @@ class Watch:
 
     def __init__(self, since, devices, conversations):
         self.since, self.devices, self.conversations = since, set(devices), set(conversations)
+        self.asked = set()  # what a send was aimed at; who is not served by it is asked again in the next round
         self.slowest, self.times = 0.0, []
         self.done = asyncio.Event()
         self._check()
@@ -64,6 +65,10 @@ class Watch:
         self.devices &= devices
         self.conversations &= conversations
         self._check()
+
+    def gain(self, device, conversation):
+        """How much an acknowledgement to this device in this conversation would bring, 0 to 2."""
+        return len({device, conversation} & (self.devices | self.conversations) - self.asked)
 
     def _check(self):
         if not self.devices and not self.conversations:
@@ -214,16 +219,35 @@ class Campaign:
             last = now
             devices = self.devices()
             while credit >= 1:
-                device = self.rng.choice(devices)
-                count = self.rng.choice((1, 1, 1, 2, 3, 6))
+                aim = self._aim() if self.rng.random() < self.plan.aimed else None
+                count = 1 if aim else self.rng.choice((1, 1, 1, 2, 3, 6))
+                device = aim[0] if aim else self.rng.choice(devices)
+                view = aim[1] if aim else self.rng.choice(self._open_views(device) or [None])
                 credit -= count
-                self._write(device, count)
+                if view is not None:
+                    self._write(device, view, count)
 
-    def _write(self, device, count):
-        views = [view for view in device.views.values() if view.active and not view.rejoined]
-        if not views:
-            return
-        view = self.rng.choice(views)
+    def _open_views(self, device):
+        return [view for view in device.views.values() if view.active and not view.rejoined]
+
+    def _aim(self):
+        """(device, view) for a send that the watch waits for, in rounds; None when it waits for nothing that can be
+        sent. Left to chance, the last client or conversation has its turn seconds after it was served again."""
+        watch = self.watch
+        if watch is None or watch.done.is_set():
+            return None
+        ways = [(device, view) for device, view in self._served() if device.can_send()]
+        for _ in range(2):
+            gains = [(watch.gain(device.label, view.conversation), device, view) for device, view in ways]
+            most = max((gain for gain, _, _ in gains), default=0)
+            if most > 0:
+                device, view = self.rng.choice([(d, v) for gain, d, v in gains if gain == most])
+                watch.asked |= {device.label, view.conversation}
+                return device, view
+            watch.asked.clear()
+        return None
+
+    def _write(self, device, view, count):
         for _ in range(count):
             if device.can_send():
                 message = self._compose(device, view)
@@ -348,7 +372,7 @@ class Campaign:
 
     async def _block(self):
         directs = [c for c in self.conversations.values() if not c.group and len(c.members) == 2
-                   and not getattr(c, "busy", False) and all(m in self.users for m in c.members)]
+                   and not c.busy and all(m in self.users for m in c.members)]
         if not directs:
             return
         direct = self.rng.choice(directs)
@@ -418,19 +442,23 @@ class Campaign:
     # --- recovery
 
     def _served(self):
+        """[(device, view)] where a device may write, as far as the campaign knows."""
+        return [(device, view) for device in self.devices() for view in self._open_views(device)
+                if view.conversation in self.conversations and not self.conversations[view.conversation].busy]
+
+    def _awaited(self):
         """Labels of the devices that may write somewhere, and where they may."""
-        places = [(d.label, v.conversation) for d in self.devices() for v in d.views.values()
-                  if v.active and not v.rejoined]
-        return {label for label, _ in places}, {place for _, place in places} & set(self.conversations)
+        served = self._served()
+        return {device.label for device, _ in served}, {view.conversation for _, view in served}
 
     async def recovered(self, since, limit):
         """Waits until every client and conversation is served again; returns the watch, done or not."""
-        self.watch = watch = Watch(since, *self._served())
+        self.watch = watch = Watch(since, *self._awaited())
         deadline = time.monotonic() + limit
         while not watch.done.is_set() and time.monotonic() < deadline:
             try:
                 await asyncio.wait_for(watch.done.wait(), 0.5)
             except asyncio.TimeoutError:
-                watch.narrow(*self._served())
+                watch.narrow(*self._awaited())
         self.watch = None
         return watch

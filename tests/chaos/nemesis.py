@@ -19,6 +19,7 @@ class Nemesis:
     def __init__(self, world, history, campaign):
         self.world, self.history, self.campaign = world, history, campaign
         self.notes = []
+        self.newcomer = None  # an instance that was added and must get work
 
     async def inflict(self, fault):
         self.target = "-"
@@ -241,14 +242,17 @@ class Nemesis:
             await self.world.remove(instances[fault.pick % len(instances)])
         instance = await self.world.add(fault.service)
         await instance.wait_ready()
-        self.since = time.monotonic()
+        self.since, self.newcomer = time.monotonic(), instance
         if fault.service == "connection":
             for device in self.campaign.devices()[::3]:
                 if device.link is not None:
                     device.link.abort()
-        await self._wait_for_work(instance)
 
-    async def _wait_for_work(self, instance):
+    async def newcomer_works(self):
+        """Waits until the instance that this fault added, if it did, has work."""
+        instance, self.newcomer = self.newcomer, None
+        if instance is None:
+            return
         metric = WORK_METRICS.get(instance.service)
         deadline = time.monotonic() + 15
         while metric is not None:
@@ -265,6 +269,7 @@ class Nemesis:
         instances = self.world.of(fault.service)
         if len(instances) < 3:  # as many as at the start stay
             await self._instance_added(fault)
+            await self.newcomer_works()
             instances = self.world.of(fault.service)
             self.since = None
         else:
