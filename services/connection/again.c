@@ -18,6 +18,7 @@ static void fail(struct hub *hub, struct list *pendings, struct list_node *node)
     struct hub_pending *pending = CONTAINER_OF(node, struct hub_pending, node);
     list_remove(pendings, node);
     pending->in_doubt = true;
+    pending->owner = NULL; /* nor may its flight take it along: it is on another list */
     list_push_back(&hub->ingress->failed, node);
     hub_soon(hub);
 }
