@@ -6,6 +6,8 @@
  * once in a while: looking is a count, which need not be paid by each act. */
 #include "services/storage/mongo_accounts.h"
 
+#include "common/id.h"
+
 #include <stdatomic.h>
 
 #define TRIM_EVERY 256u        /* entries between two looks at the bound */
@@ -96,7 +98,9 @@ static enum err append(struct mongo_session *session, const Pipit__AuditAppend *
         error = find_id(session, -1, 1, &newest);
         if (error == ERR_OK) {
             uint64_t now_us = request->now_ms * 1000;
-            error = insert(session, request, now_us > newest ? now_us : newest + 1);
+            uint64_t id = now_us > newest ? now_us : newest + 1;
+            /* Many at once: they spread out. */
+            error = insert(session, request, id + (i > 0 ? id_random_u64() % (8u << i) : 0));
         }
     }
     return error == ERR_EXISTS ? ERR_UNAVAILABLE : error;

@@ -1,10 +1,10 @@
 /* mongo_devices: devices: {_id: user 0x1f device, user, device, name, platform, created, seen}.
  *
- * The limit of devices is kept by order, not by a counter: a new device is inserted and then counts
- * those that are older than itself. Of several that log in at once the younger ones find themselves
- * beyond the limit and go again; where clocks of two auth instances disagree, one too many may
- * stay. A crash in between leaves a device without a session, which the next login takes over. */
+ * The limit of devices is kept without a counter: a new device counts the others, is inserted, and
+ * moves the user's revision on (mongo_swap.c); of several that log in at once one goes first. A
+ * crash in between leaves a device without a session, which the next login takes over. */
 #include "services/storage/mongo_accounts.h"
+#include "services/storage/mongo_swap.h"
 
 #include <stdlib.h>
 
@@ -153,40 +153,73 @@ static enum err insert(struct mongo_session *session, const Pipit__SessionCreate
     return error;
 }
 
-/* ERR_FULL: so many devices of the user stand before this one that there is no place for it. */
+/* ERR_FULL: the user's other devices leave no place for this one. */
 static enum err check_room(struct mongo_session *session, const Pipit__SessionCreate *request,
                            struct arena *arena) {
     struct listing listing = {.arena = arena};
-    if (request->devices_max == 0) {
-        return ERR_OK;
-    }
     enum err error = list(session, request->device->user, &listing);
-    size_t before = 0;
-    while (before < listing.count &&
-           strcmp(listing.devices[before]->id, request->device->id) != 0) {
-        before++;
+    size_t others = 0;
+    for (size_t i = 0; i < listing.count; i++) {
+        others += strcmp(listing.devices[i]->id, request->device->id) != 0;
     }
-    return error == ERR_OK && before >= request->devices_max ? ERR_FULL : error;
+    return error == ERR_OK && others >= request->devices_max ? ERR_FULL : error;
 }
 
-static enum err add_new(struct mongo_session *session, const Pipit__SessionCreate *request,
-                        const char *key, struct arena *arena) {
-    enum err error = check_room(session, request, arena);
+static enum err user_rev(struct mongo_session *session, const char *user, uint64_t *rev) {
+    bson_t doc;
+    enum err error = mongo_get(session, MONGO_USERS, user, &doc);
+    if (error == ERR_OK) {
+        *rev = mongo_u64(&doc, MONGO_REV);
+    }
+    bson_destroy(&doc);
+    return error;
+}
+
+static enum err take_back(struct mongo_session *session, const char *key) {
+    bson_t filter;
+    size_t deleted = 0;
+    mongo_id_filter(&filter, key);
+    enum err error = mongo_delete(session, MONGO_DEVICES, &filter, &deleted);
+    bson_destroy(&filter);
+    return error;
+}
+
+/* Of several new devices of a user at once, each moves the user's revision on: who finds it moved
+ * by another one takes its device back and counts again. */
+static enum err add_counted(struct mongo_session *session, const Pipit__SessionCreate *request,
+                            const char *key, struct arena *arena, bool *lost) {
+    const char *user = request->device->user;
+    bson_t nothing = BSON_INITIALIZER;
+    uint64_t rev = 0;
+    *lost = false;
+    enum err error = user_rev(session, user, &rev);
+    if (error == ERR_OK) {
+        error = check_room(session, request, arena);
+    }
     if (error == ERR_OK) {
         error = insert(session, request);
     }
     if (error == ERR_OK) {
-        error = check_room(session, request, arena);
+        error = mongo_swap(session, MONGO_USERS, user, rev, NULL, &nothing, lost);
     }
-    if (error == ERR_FULL) {
-        bson_t filter;
-        size_t deleted = 0;
-        mongo_id_filter(&filter, key);
-        enum err undone = mongo_delete(session, MONGO_DEVICES, &filter, &deleted);
-        bson_destroy(&filter);
-        return undone != ERR_OK ? undone : ERR_FULL;
+    if (*lost) {
+        error = take_back(session, key);
     }
+    bson_destroy(&nothing);
     return error;
+}
+
+static enum err add_new(struct mongo_session *session, const Pipit__SessionCreate *request,
+                        const char *key, struct arena *arena) {
+    if (request->devices_max == 0) {
+        return insert(session, request);
+    }
+    bool lost = true;
+    enum err error = ERR_OK;
+    for (unsigned i = 0; i < MONGO_RETRIES_MAX && lost && error == ERR_OK; i++) {
+        error = add_counted(session, request, key, arena, &lost);
+    }
+    return error == ERR_OK && lost ? ERR_UNAVAILABLE : error;
 }
 
 enum err mongo_device_put(struct mongo_session *session, const Pipit__SessionCreate *request,

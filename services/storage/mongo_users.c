@@ -1,10 +1,12 @@
-/* mongo_users: accounts: {_id, name, display, hash, admin, disabled, created, changed, invite}. The
- * password hash leaves the store only when asked for (with_secret).
+/* mongo_users: accounts: {_id, name, display, hash, admin, disabled, created, changed, invite,
+ * rev}. The password hash leaves the store only when asked for (with_secret). The revision counts
+ * new devices (mongo_devices.c).
  *
  * An account that needs an invite takes a use of it first (mongo_claims.c), is inserted under its
  * unique _id, and remembers the invite; when the name turns out to be taken the use goes back. A
  * crash in between leaves a use that counts as taken until the claim is found stale. */
 #include "services/storage/mongo_accounts.h"
+#include "services/storage/mongo_swap.h"
 
 Pipit__User *mongo_user_decode(const bson_t *doc, bool with_secret, struct arena *arena) {
     Pipit__User *user = arena_alloc(arena, sizeof(*user));
@@ -257,7 +259,9 @@ enum err mongo_user_update(struct store *store, const Pipit__UserUpdate *request
     bson_t update = BSON_INITIALIZER;
     size_t matched = 0;
     encode_update(request, &update);
+    mongo_swap_lock(request->id); /* a login compares the revision */
     error = mongo_update_by_id(&session, MONGO_USERS, request->id, &update, false, &matched);
+    mongo_swap_unlock(request->id);
     bson_destroy(&update);
     if (error == ERR_OK && matched == 0) {
         error = ERR_NOT_FOUND;
