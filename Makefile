@@ -30,8 +30,8 @@ help:
 	@echo "             MQTT_PORT=1883 OPS_PORT=9461 LISTEN=0.0.0.0); several of each, with MongoDB:"
 	@echo "             CONNECTIONS=2 ROUTINGS=2 STORAGES=2 AUTHS=2 STORE=mongodb (or mongodb://...)"
 	@echo "make test    install what tests need and run them (SANITIZE=address or thread)"
-	@echo "             parts: make unit conformance integration checker fuzz checks; more, by hand:"
-	@echo "             make cluster planted, make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
+	@echo "             parts: make unit conformance integration cluster checker planted fuzz checks,"
+	@echo "             make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
 	@echo "make build   build into $(BUILD)/;  make format;  make docs;  make clean"
 
 run:

@@ -168,8 +168,11 @@ all)
     run_unit
     run_conformance
     run_integration
+    run_cluster
     run_checker
-    # By hand until a whole day of them finds nothing: cluster, chaos, powercut, planted.
+    run_chaos
+    run_powercut
+    [ -n "$sanitize" ] || run_planted
     [ -n "$sanitize" ] || run_fuzz
     ;;
 unit | conformance | integration | cluster | checker | chaos | powercut | planted | fuzz | checks) "run_$what" ;;

@@ -1,6 +1,7 @@
 """Several auth instances: one limit, one set of keys, one truth about tokens, one first invite."""
 
 import concurrent.futures
+import os
 import re
 import signal
 import threading
@@ -309,8 +310,9 @@ def refresh(url, token):
     return answer.status_code, answer.json()
 
 
-# With MongoDB nothing but the store itself stands between two storage instances.
-STORES = [("sqlite", 1), ("mongodb", 2)]
+# With MongoDB nothing but the store itself stands between two storage instances. FerretDB's updates are not atomic:
+# behind it one storage process at a time may change a document (decision 0007).
+STORES = [("sqlite", 1), ("mongodb", 2 if os.environ.get("PIPIT_TEST_MONGODB_URI") else 1)]
 
 
 @pytest.fixture(params=STORES, ids=[store for store, _ in STORES])
