@@ -54,10 +54,11 @@ def drop(uri, database):
 class FerretDB:
     """One server over a folder of its own; its data survive kill() and start()."""
 
-    def __init__(self, folder, username="", password=""):
+    def __init__(self, folder, username="", password="", tls=None):
+        """tls: (certificate file, key file, file of the authority); then it listens with TLS alone."""
         self.folder = pathlib.Path(folder)
         self.port = free_port()
-        self.username, self.password = username, password
+        self.username, self.password, self.tls = username, password, tls
         self.process = None
         self.expected_exit = False
         self.log = self.folder / "ferretdb.log"
@@ -71,8 +72,14 @@ class FerretDB:
     def start(self, prefix=()):
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [binary(), "--handler=sqlite", f"--sqlite-url=file:{self.folder}/", "--telemetry=disable",
-                   "--debug-addr=-", f"--state-dir={self.folder}", "--log-level=ERROR",
-                   f"--listen-addr=127.0.0.1:{self.port}"]
+                   "--debug-addr=-", f"--state-dir={self.folder}", "--log-level=ERROR"]
+        if self.tls:
+            certificate, key, authority = self.tls
+            command += ["--listen-addr=", f"--listen-tls=127.0.0.1:{self.port}",
+                        f"--listen-tls-cert-file={certificate}", f"--listen-tls-key-file={key}",
+                        f"--listen-tls-ca-file={authority}"]
+        else:
+            command += [f"--listen-addr=127.0.0.1:{self.port}"]
         if self.username:
             command += ["--test-enable-new-auth", "--setup-database=pipit_setup",
                         f"--setup-username={self.username}", f"--setup-password={self.password}"]

@@ -5,11 +5,13 @@ import re
 import signal
 import subprocess
 import threading
+from urllib.parse import quote
 
 import pymongo
 import pytest
 import requests
 
+from certificates import Authority
 from clients import uuid7
 from ferretdb import FerretDB
 from mongo_proxy import MongoProxy
@@ -257,6 +259,30 @@ def test_a_user_and_a_password_by_the_connection_string(fresh_stack, tmp_path):
         assert ann.send(ann.direct(bob), "hello")["seq"] == 1
         for text in (log.read_text() for log in stack.folder.glob("*.log")):
             assert "ss/w0rd" not in text and "p%40ss" not in text
+    finally:
+        stack.kill("storage", signal_number=signal.SIGTERM)
+        server.stop()
+
+
+def test_tls_by_the_connection_string(fresh_stack, tmp_path):
+    stack = fresh_stack(start=False, store="mongodb")
+    ours, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
+    server = FerretDB(tmp_path / "database", tls=(*ours.sign("server"), ours.file)).start()
+    client = ours.folder / "client.pem"  # FerretDB wants to know who asks, too
+    client.write_text("".join(path.read_text() for path in ours.sign("client")))
+    options = f"tls=true&tlsCertificateKeyFile={quote(str(client), safe='')}&tlsCAFile="
+    try:
+        for wrong in (server.uri("chat"), f"{server.uri('chat')}?{options}{quote(str(other.file), safe='')}"):
+            stack.settings["PIPIT_STORAGE_STORE"] = wrong
+            stack.start_service("storage")
+            wait_until(lambda: "not available" in stack.tail("storage", 50), 20, "storage to say that it cannot")
+            assert "started" not in stack.tail("storage", 50)
+            stack.kill("storage")
+            stack.log_path("storage").unlink()
+        stack.settings["PIPIT_STORAGE_STORE"] = f"{server.uri('chat')}?{options}{quote(str(ours.file), safe='')}"
+        stack.start()
+        ann, bob = stack.people.make("ann", "bob")
+        assert ann.send(ann.direct(bob), "hello")["seq"] == 1
     finally:
         stack.kill("storage", signal_number=signal.SIGTERM)
         server.stop()
