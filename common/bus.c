@@ -37,6 +37,7 @@
 /* Bytes nng puts before a body on the wire: REQ's request id. */
 #define BUS_HEADER_BYTES 8u
 #define BUS_HANG_UP_TRIES 1000
+#define BUS_NO_REDIAL_MS 3600000
 #define BUS_REDIAL_US 5000000u
 #define BUS_REDIAL_CHECK_US 1000000u
 
@@ -278,6 +279,9 @@ enum err bus_endpoint_take(struct bus *bus, enum bus_endpoint_kind kind, uint32_
  * be closed (bus_hangup.c). Takes less than a millisecond, unless a request waits unread before
  * busy contexts; then nothing is being read, and there is no danger. */
 static void hang_up(struct bus_endpoint *endpoint) {
+    if (endpoint->dialing) { /* it must not redial in between */
+        (void)nng_dialer_set_ms(endpoint->dialer, NNG_OPT_RECONNMINT, BUS_NO_REDIAL_MS);
+    }
     if (atomic_load(&endpoint->pipes) == 0 || !bus_hang_up(endpoint)) {
         return;
     }
