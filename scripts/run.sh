@@ -51,6 +51,10 @@ make_folders() {
         fail "cannot write to the data folder '$data'; choose another with: make run DATA=/some/folder"
     fi
     data=$(cd "$data" && pwd)
+    # Held by every process that is started here: nothing is touched while one of them lives.
+    exec 9>"$data/run.lock"
+    flock -n 9 || fail "the data folder '$data' is in use by another 'make run': stop that first," \
+        "or choose another with: make run DATA=/some/folder"
     # Unix socket paths end at 107 bytes; a deep data folder gets its sockets elsewhere.
     sockets=$data/run
     [ ${#sockets} -le 80 ] || sockets=$(mktemp -d /tmp/pipit.XXXXXX)

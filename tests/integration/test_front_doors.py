@@ -152,6 +152,16 @@ def test_port_in_use_is_one_clear_line(tmp_path, which):
         assert "did not start" in line and str(port) in line and "in use" in line, line
 
 
+def test_a_second_run_leaves_the_first_ones_folder_alone(tmp_path):
+    first = Run(tmp_path / "var").wait_running()
+    before = sorted(path.name for path in (tmp_path / "var").rglob("*"))
+    line = Run(tmp_path / "var").one_line()
+    assert "in use by another 'make run'" in line and "DATA=" in line, line
+    gone = set(before) - {path.name for path in (tmp_path / "var").rglob("*")}
+    assert not {name for name in gone if name.endswith((".out", ".rep", ".pub", ".db"))}, gone
+    assert first.stop() == 0
+
+
 def test_ports_that_meet_are_one_clear_line(tmp_path):
     first = free_port(4)
     line = Run(tmp_path / "var", AUTHS=4, HTTP_PORT=first, WS_PORT=first + 3).one_line()
