@@ -156,7 +156,7 @@ CAMPAIGN = [
         "services/routing/append.c",
         (
             (
-                "            submit_refuse(pending, REASON_TIMEOUT);",
+                "            refuse_in_order(&refused, pending, REASON_TIMEOUT);",
                 "            submit_resolve(pending, &(struct submit_outcome){.reason = REASON_OK,"
                 " .seq = conversation->head + 1});",
             ),
