@@ -37,9 +37,10 @@
 /* Bytes nng puts before a body on the wire: REQ's request id. */
 #define BUS_HEADER_BYTES 8u
 #define BUS_HANG_UP_TRIES 1000
-#define BUS_NO_REDIAL_MS 3600000
 #define BUS_REDIAL_US 5000000u
 #define BUS_REDIAL_CHECK_US 1000000u
+
+_Atomic uint64_t bus_late_hang_ups;
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list registry_endpoints; /* all there ever were; initialised on first use */
@@ -191,6 +192,9 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     case NNG_PIPE_EV_ADD_PRE:
         atomic_store(&endpoint->last_pipe, id);
         atomic_fetch_add(&endpoint->pipes, 1);
+        if (atomic_load(&endpoint->ending)) { /* nng redials at once, whatever RECONNMINT says */
+            (void)nng_pipe_close(pipe);
+        }
         return;
     case NNG_PIPE_EV_ADD_POST:
         atomic_store(&endpoint->pipe_id, id);
@@ -267,6 +271,7 @@ enum err bus_endpoint_take(struct bus *bus, enum bus_endpoint_kind kind, uint32_
         endpoint->bus = bus;
         endpoint->generation++;
         endpoint->down_since_us = 0;
+        atomic_store(&endpoint->ending, false);
         atomic_store(&endpoint->stale_pipe, atomic_load(&endpoint->last_pipe));
         atomic_store(&endpoint->core, bus->core);
         *out = endpoint;
@@ -279,15 +284,17 @@ enum err bus_endpoint_take(struct bus *bus, enum bus_endpoint_kind kind, uint32_
  * be closed (bus_hangup.c). Takes less than a millisecond, unless a request waits unread before
  * busy contexts; then nothing is being read, and there is no danger. */
 static void hang_up(struct bus_endpoint *endpoint) {
-    if (endpoint->dialing) { /* it must not redial in between */
-        (void)nng_dialer_set_ms(endpoint->dialer, NNG_OPT_RECONNMINT, BUS_NO_REDIAL_MS);
-    }
+    atomic_store(&endpoint->ending, true);
     if (atomic_load(&endpoint->pipes) == 0 || !bus_hang_up(endpoint)) {
         return;
     }
     static const struct timespec pause = {.tv_nsec = 100000};
-    for (int i = 0; i < BUS_HANG_UP_TRIES && atomic_load(&endpoint->pipes) > 0; i++) {
+    int tries = 0;
+    while (atomic_load(&endpoint->pipes) > 0 && tries++ < BUS_HANG_UP_TRIES) {
         (void)nanosleep(&pause, NULL);
+    }
+    if (tries > BUS_HANG_UP_TRIES) {
+        atomic_fetch_add(&bus_late_hang_ups, 1);
     }
 }
 
@@ -472,6 +479,7 @@ static int start_dialer(struct bus_endpoint *endpoint) {
         code = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, endpoint->bus->tls_client);
     }
     if (code == 0) {
+        atomic_store(&endpoint->ending, false);
         code = nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
     }
     if (code != 0) {

@@ -70,6 +70,7 @@ struct bus_endpoint {
     _Atomic uint32_t last_pipe;  /* newest pipe, even before it is usable */
     _Atomic uint32_t stale_pipe; /* newest pipe of the previous owner */
     _Atomic uint32_t pipes;
+    atomic_bool ending; /* its connections are being ended: takes no new ones */
     _Atomic uint32_t connects;
     _Atomic uint32_t busy; /* contexts with an operation that nng or a queue still holds */
 };
@@ -81,6 +82,8 @@ extern const bool bus_hangup_linked;
 /* Shuts the sockets of the endpoint's connections down: nng reads their end, and its pipes go.
  * False: there is none. */
 bool bus_hang_up(const struct bus_endpoint *endpoint);
+/* How often nng had not buried them in time, in this process. */
+extern _Atomic uint64_t bus_late_hang_ups;
 
 /* Leaves both untouched (NULL) when the configuration has no files. Errors as bus_create. On an
  * error one of them may be set: the caller frees what is not NULL. */

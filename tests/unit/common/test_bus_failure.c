@@ -1,6 +1,7 @@
 /* bus: death and silence on either side, limits, closing at any time, lack of memory. */
 #include "common/bus.h"
 
+#include "common/bus_private.h"
 #include "common/clock.h"
 #include "common/contract.h"
 #include "common/mem.h"
@@ -342,6 +343,26 @@ static void connections_end_while_messages_come(void **state) {
     bus_peer_close(&watcher.peer);
 }
 
+/* Not even one that nng dials at once when the old one goes: closing takes no time then. */
+static void a_closed_peer_gets_no_new_connection(void **state) {
+    (void)state;
+    char url[BUS_URL_BYTES];
+    ipc_url(url);
+    pid_t other = spawn_server(url, "echo");
+    uint64_t late = atomic_load(&bus_late_hang_ups);
+    for (unsigned round = 0; round < 60; round++) {
+        struct client client;
+        connect_client(&client, bus, url, 1);
+        if (round % 2 == 0) {
+            bus_peer_redial(client.peer);
+            assert_true(support_turn_until_count(loop, &client.ups, 2));
+        }
+        bus_peer_close(&client.peer);
+    }
+    support_kill(other, SIGKILL);
+    assert_int_equal(atomic_load(&bus_late_hang_ups), late);
+}
+
 static void on_close_self(enum err status, const uint8_t *body, size_t body_bytes, void *user) {
     struct client *client = user;
     on_reply(status, body, body_bytes, user);
@@ -480,6 +501,7 @@ int main(int argc, char **argv) {
         BUS_TEST(an_oversize_message_closes_the_connection),
         BUS_TEST(closing_a_peer_ends_its_calls_first),
         BUS_TEST(connections_end_while_messages_come),
+        BUS_TEST(a_closed_peer_gets_no_new_connection),
         BUS_TEST(a_peer_may_be_closed_in_its_callbacks),
         BUS_TEST(the_bus_may_go_while_everything_is_open),
         BUS_TEST(closing_works_in_the_middle_of_messages),
