@@ -31,7 +31,7 @@ CHECKS = {
     "sweep": ("tests/powercut/sweep.py",),
     "chaos": ("tests/chaos/run.py",),
 }
-CHECK_SECONDS = 900
+CHECK_SECONDS = 300
 
 
 def planted_text(bug):

@@ -56,12 +56,12 @@ def _unmount_all(folder):
 
 def _mount(image, point):
     point.mkdir(exist_ok=True)
-    for attempt in range(20):  # another process may take the free loop device first
+    for attempt in range(20):  # another process may take the free loop device first, or still be giving it up
         try:
             run("mount", "-o", "loop,noatime", str(image), str(point))
             return
-        except RuntimeError as error:
-            if attempt == 19 or "loop device" not in str(error):
+        except RuntimeError:
+            if attempt == 19:
                 raise
             time.sleep(0.05)
 

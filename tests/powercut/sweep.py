@@ -15,6 +15,7 @@ when there was no violation.
 
 import argparse
 import collections
+import concurrent.futures
 import multiprocessing
 import random
 import re
@@ -212,6 +213,10 @@ def choose(found, count, seed):
 sweep = None  # of this process; the pool's workers are forked from it
 
 
+def begin_worker():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the folder is the parent's to clear away
+
+
 def work(item):
     number, script, fault = item
     try:
@@ -221,17 +226,19 @@ def work(item):
 
 
 def run_points(points, keep_going):
+    """Stops at the first violation, but lets the points that run beside it come to their end."""
     results, begin = [], time.monotonic()
-    with multiprocessing.get_context("fork").Pool(AT_ONCE) as pool:
-        jobs = [(number, script, fault) for number, (script, fault) in enumerate(points)]
-        for item, result in pool.imap_unordered(work, jobs):
-            results.append((item, result))
+    forking = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(AT_ONCE, forking, begin_worker) as pool:
+        jobs = [pool.submit(work, (number, script, fault)) for number, (script, fault) in enumerate(points)]
+        for job in concurrent.futures.as_completed(jobs):
+            results.append(job.result())
             if sys.stdout.isatty() or len(results) % 50 == 0 or len(results) == len(points):
                 bad = sum(bool(found[0]) for _, found in results)
                 print(f"{len(results)}/{len(points)} points  {bad} violations  {time.monotonic() - begin:.0f} s",
                       end="\r" if sys.stdout.isatty() else "\n", flush=True)
-            if result[0] and not keep_going:
-                pool.terminate()
+            if results[-1][1][0] and not keep_going:
+                pool.shutdown(cancel_futures=True)
                 break
     return results
 
