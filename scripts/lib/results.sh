@@ -40,10 +40,16 @@ count_live() {
 }
 
 # junit_totals FIRST [SECOND]: "passed failed" of a JUnit report, and into $results/again the tests
-# that failed in it and passed in the second one.
+# that failed in it and passed in the second one. One that crashed, or in which a program did, stays
+# failed: that is no matter of time.
 junit_totals() {
     python3 - "$results/again" "$@" <<'PY' || echo "0 1"
-import sys, xml.etree.ElementTree as tree
+import re, sys, xml.etree.ElementTree as tree
+
+CRASH = re.compile(r"contract failed|Sanitizer|runtime error:|Subprocess aborted|SEGFAULT|ended with -\d")
+
+def crashed(case):
+    return any(CRASH.search(part) for node in case.iter() for part in (node.get("message"), node.text) if part)
 
 def cases(path):
     for case in tree.parse(path).getroot().iter("testcase"):
@@ -51,13 +57,18 @@ def cases(path):
         wrong = wrong or case.get("status") == "fail"
         skipped = case.find("skipped") is not None
         # A skipped test proves nothing: it counts as failed.
-        yield f"{case.get('classname')} {case.get('name')}", not (wrong or skipped)
+        yield f"{case.get('classname')} {case.get('name')}", not (wrong or skipped), wrong and crashed(case)
 
-verdicts = dict(cases(sys.argv[2]))
+verdicts, final = {}, set()
+for name, good, crash in cases(sys.argv[2]):
+    # A test may be told twice, for its body and for what comes after it.
+    verdicts[name] = verdicts.get(name, True) and good
+    if crash:
+        final.add(name)
 with open(sys.argv[1], "a") as again:
     for path in sys.argv[3:]:
-        for name, good in cases(path):
-            if good and not verdicts.get(name, True):
+        for name, good, _ in cases(path):
+            if good and not verdicts.get(name, True) and name not in final:
                 verdicts[name] = True
                 print(name, file=again)
 good = sum(verdicts.values())
@@ -67,7 +78,7 @@ PY
 
 # Real processes and real clocks on two busy cores: a few tests that failed run once more, alone.
 # What passes then is counted as passed, and named at the end of the run, to be looked at. More
-# than a few are no accident.
+# than a few are no accident, nor is what a sanitizer finds.
 SECOND_RUN_MAX=3
 
 # count_junit FILE COMMAND...: adds a JUnit report's test cases. The command runs those that failed
@@ -76,7 +87,8 @@ count_junit() {
     local totals file=$1
     shift
     totals=$(junit_totals "$file")
-    if [ "${totals#* }" -gt 0 ] && [ "${totals#* }" -le "$SECOND_RUN_MAX" ] && [ -s "$file" ]; then
+    if [ "${totals#* }" -gt 0 ] && [ "${totals#* }" -le "$SECOND_RUN_MAX" ] && [ -s "$file" ] &&
+        [ -z "$sanitize" ]; then
         rm -f "$results/second.xml"
         echo "-- ${totals#* } failed; once more, alone"
         "$@"
