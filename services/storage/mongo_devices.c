@@ -199,11 +199,13 @@ static enum err add_counted(struct mongo_session *session, const Pipit__SessionC
     if (error == ERR_OK) {
         error = insert(session, request);
     }
-    if (error == ERR_OK) {
+    bool inserted = error == ERR_OK;
+    if (inserted) {
         error = mongo_swap(session, MONGO_USERS, user, rev, NULL, &nothing, lost);
     }
-    if (*lost) {
-        error = take_back(session, key);
+    if (inserted && (error != ERR_OK || *lost)) { /* a device that nobody has would count */
+        enum err undone = take_back(session, key);
+        error = error != ERR_OK ? error : undone;
     }
     bson_destroy(&nothing);
     return error;
