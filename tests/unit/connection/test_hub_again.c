@@ -8,7 +8,8 @@
 #include <cmocka.h>
 
 #include "services/connection/hub_metrics.h"
-#include "services/connection/ingress.h"
+#include "services/connection/hub_private.h"
+#include "services/connection/ingress_private.h"
 #include "tests/unit/connection/hub_world.h"
 
 #define SENT_MAX 400
@@ -169,6 +170,43 @@ static void without_any_instance_the_outcome_is_unknown(void **state) {
     end(&scene);
 }
 
+/* Told to be too old, but not yet answered, when another instance comes up: it goes nowhere. */
+static void what_waited_for_too_long_moves_nowhere(void **state) {
+    (void)state;
+    struct scene scene = begin(2);
+    struct hub *hub = scene.world->hub;
+    fill(&scene);
+    bus_server_close(&scene.world->routing[0].server);
+    bus_server_close(&scene.world->routing[1].server);
+    UNTIL(scene.world, !hub_has_routing(hub));
+    clock_fake_on(clock_mono_us(), clock_wall_ms());
+    clock_fake_advance_us(HUB_AGAIN_US + 1000000u);
+    UNTIL(scene.world, hub->ingress->failed.count > 0);
+    struct list_node *node = list_first(&hub->peers);
+    struct hub_peer *returned = NULL;
+    for (; node != NULL; node = list_next(&hub->peers, node)) {
+        struct hub_peer *peer = CONTAINER_OF(node, struct hub_peer, node);
+        if (peer->ingress->returned.count > 0) {
+            returned = peer;
+        } else {
+            peer->peer->up = true;
+        }
+    }
+    assert_non_null(returned);
+    hub_ingress_flush(hub);
+    assert_int_equal(returned->ingress->returned.count, 0);
+    for (node = list_first(&hub->peers); node != NULL; node = list_next(&hub->peers, node)) {
+        CONTAINER_OF(node, struct hub_peer, node)->peer->up = false;
+    }
+    assert_int_equal(hub->ingress->failed.count, scene.sent - 1);
+    world_advance(scene.world, 10000);
+    UNTIL(scene.world, scene.ann->result_count == scene.sent);
+    for (size_t i = 1; i < scene.sent; i++) {
+        assert_int_equal(scene.ann->results[i].reason, REASON_TIMEOUT);
+    }
+    end(&scene);
+}
+
 /* --- drain */
 
 static void publish_draining(struct routing_script *routing) {
@@ -278,6 +316,7 @@ int main(void) {
         cmocka_unit_test(a_refusal_of_the_second_one_is_no_refusal),
         cmocka_unit_test(the_same_instance_gets_them_again),
         cmocka_unit_test(without_any_instance_the_outcome_is_unknown),
+        cmocka_unit_test(what_waited_for_too_long_moves_nowhere),
         cmocka_unit_test(refused_by_a_drain_is_stored_elsewhere),
         cmocka_unit_test(a_drain_that_is_announced_moves_nothing_early),
         cmocka_unit_test(a_drain_that_is_over_is_forgotten),
