@@ -94,27 +94,48 @@ static enum reason resolve_id(struct pending *pending, char id[LIMIT_CONVERSATIO
     return REASON_OK;
 }
 
-/* Before it is with a conversation. */
-static void refuse_early(struct pending *pending, const char *id, enum reason reason,
-                         uint32_t retry_ms) {
-    const Pipit__Submit *submit = pending->submit;
-    struct conversation *conversation =
-        submit->turn != 0 ? conversation_find(pending->routing, id) : NULL;
+/* Before it is with the conversation, which may be NULL. */
+static void refuse_early(struct conversation *conversation, struct pending *pending,
+                         enum reason reason, uint32_t retry_ms) {
     if (conversation != NULL) {
-        turns_refused(&conversation->turns, submit->session, submit->turn,
-                      loop_now_us(pending->routing->loop));
+        submit_keep_turn(conversation, pending->submit);
     }
     submit_resolve(pending, &(struct submit_outcome){.reason = reason, .retry_ms = retry_ms});
 }
 
 /* Something that its session sent before was refused, and the session did not know. */
-static bool overtakes(const struct pending *pending, const char *id) {
+static bool overtakes(struct conversation *conversation, const struct pending *pending) {
     const Pipit__Submit *submit = pending->submit;
-    struct conversation *conversation =
-        submit->turn != 0 ? conversation_find(pending->routing, id) : NULL;
-    return conversation != NULL &&
+    return submit->turn != 0 && conversation != NULL &&
            !turns_may(&conversation->turns, submit->session, submit->turn, submit->oldest_turn,
                       loop_now_us(pending->routing->loop));
+}
+
+/* One that is not cached is made behind the rate limit: nobody empties the cache at a higher one.
+ */
+static void admit_to(struct routing *routing, const char *id, struct pending *pending) {
+    struct conversation *conversation = conversation_find(routing, id);
+    if (overtakes(conversation, pending)) {
+        submit_refuse(pending, REASON_UNAVAILABLE);
+        return;
+    }
+    uint32_t wait_ms =
+        user_rates_take(routing->rates, pending->submit->user, loop_now_us(routing->loop));
+    if (wait_ms > 0) {
+        routing_limit_hit(LIMIT_HIT_RATE);
+        refuse_early(conversation, pending, REASON_RATE_LIMITED, wait_ms);
+        return;
+    }
+    if (conversation != NULL) {
+        conversation_used(conversation);
+    } else {
+        conversation = conversation_get(routing, id);
+    }
+    if (conversation == NULL || !submit_enter(pending, conversation)) {
+        refuse_early(conversation, pending, REASON_OVERLOAD, ADMIT_RETRY_MS);
+        return;
+    }
+    conversation_enqueue(conversation, pending);
 }
 
 void admit_submit(struct pending *pending) {
@@ -132,23 +153,7 @@ void admit_submit(struct pending *pending) {
         submit_refuse(pending, reason);
         return;
     }
-    if (overtakes(pending, id)) {
-        submit_refuse(pending, REASON_UNAVAILABLE);
-        return;
-    }
-    uint32_t wait_ms =
-        user_rates_take(routing->rates, pending->submit->user, loop_now_us(routing->loop));
-    if (wait_ms > 0) {
-        routing_limit_hit(LIMIT_HIT_RATE);
-        refuse_early(pending, id, REASON_RATE_LIMITED, wait_ms);
-        return;
-    }
-    struct conversation *conversation = conversation_get(routing, id);
-    if (conversation == NULL || !submit_enter(pending, conversation)) {
-        refuse_early(pending, id, REASON_OVERLOAD, ADMIT_RETRY_MS);
-        return;
-    }
-    conversation_enqueue(conversation, pending);
+    admit_to(routing, id, pending);
 }
 
 /* --- with the conversation */

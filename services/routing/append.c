@@ -22,7 +22,8 @@
  * later for what was stored late.
  *
  * A session's messages keep their order: when one is refused and will come again, those that the
- * session sent behind it, and that still wait here, are refused with it. */
+ * session sent behind it, and that still wait here, are refused with it. Those that are still on
+ * their way here meet turns.h, where the session tries again by itself. */
 #include "services/routing/append.h"
 
 #include "common/batch.h"

@@ -152,15 +152,20 @@ static struct conversation *make(struct routing *routing, const char *id) {
     return fresh;
 }
 
+void conversation_used(struct conversation *conversation) {
+    if (list_node_linked(&conversation->idle_node)) {
+        struct list *idle = &conversation->routing->conversations->idle;
+        list_remove(idle, &conversation->idle_node);
+        list_push_back(idle, &conversation->idle_node);
+    }
+}
+
 struct conversation *conversation_get(struct routing *routing, const char *id) {
     struct conversation *conversation = conversation_find(routing, id);
     if (conversation == NULL) {
         return make(routing, id);
     }
-    if (list_node_linked(&conversation->idle_node)) {
-        list_remove(&routing->conversations->idle, &conversation->idle_node);
-        list_push_back(&routing->conversations->idle, &conversation->idle_node);
-    }
+    conversation_used(conversation);
     return conversation;
 }
 

@@ -87,6 +87,8 @@ struct conversation *conversation_get(struct routing *routing, const char *id);
 /* Calls fn for each that is cached, in any order, until it returns false; fn changes none. */
 void conversations_each(struct routing *routing,
                         bool (*fn)(struct conversation *conversation, void *user), void *user);
+/* What conversation_get does for one that was found. */
+void conversation_used(struct conversation *conversation);
 /* Takes over the pending submit (submit_enter succeeded) and runs. */
 void conversation_enqueue(struct conversation *conversation, struct pending *pending);
 void conversation_wait(struct conversation *conversation, struct conversation_waiter *waiter);

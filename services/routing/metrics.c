@@ -43,7 +43,7 @@ struct routing_metrics routing_metrics = {
                    LIMIT_HIT("pending_per_conversation"), LIMIT_HIT("pending_bytes"),
                    LIMIT_HIT("turn_memory"), LIMIT_HIT("storage_calls"), LIMIT_HIT("endpoints"),
                    LIMIT_HIT("interests"), LIMIT_HIT("sessions"), LIMIT_HIT("marks"),
-                   LIMIT_HIT("signals")},
+                   LIMIT_HIT("signals"), LIMIT_HIT("refused_turns")},
     .shed = {SHED("presence"), SHED("typing"), SHED("receipts")},
     .accept_us = COUNTER("pipit_accept_duration_seconds",
                          "From receiving a message to its acknowledgement."),

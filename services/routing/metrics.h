@@ -21,6 +21,7 @@ enum routing_limit {
     LIMIT_HIT_SESSIONS,
     LIMIT_HIT_MARKS,
     LIMIT_HIT_SIGNALS,
+    LIMIT_HIT_REFUSED_TURNS,
     LIMIT_HIT_COUNT
 };
 /* What overload sheds, in this order (I8). */

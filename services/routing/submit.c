@@ -105,6 +105,13 @@ static void finish_one(struct routing *routing, struct submit_batch *batch) {
     }
 }
 
+void submit_keep_turn(struct conversation *conversation, const Pipit__Submit *submit) {
+    if (submit->turn != 0 && !turns_refused(&conversation->turns, submit->session, submit->turn,
+                                            loop_now_us(conversation->routing->loop))) {
+        routing_limit_hit(LIMIT_HIT_REFUSED_TURNS);
+    }
+}
+
 void submit_resolve(struct pending *pending, const struct submit_outcome *how) {
     CONTRACT(!list_node_linked(&pending->node));
     static const struct submit_outcome unknown = {.reason = REASON_TIMEOUT};
@@ -119,9 +126,8 @@ void submit_resolve(struct pending *pending, const struct submit_outcome *how) {
     result->replay = outcome->replay;
     count_outcome(pending, outcome);
     if (pending->conversation != NULL) {
-        if (pending->submit->turn != 0 && reason_retryable(outcome->reason)) {
-            turns_refused(&pending->conversation->turns, pending->submit->session,
-                          pending->submit->turn, loop_now_us(routing->loop));
+        if (reason_retryable(outcome->reason)) {
+            submit_keep_turn(pending->conversation, pending->submit);
         }
         pending->conversation->pending_count--;
         pending->conversation = NULL;

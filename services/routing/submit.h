@@ -58,6 +58,8 @@ void submit_receive(struct routing *routing, struct bus_request *request, const 
  * that `conflict` says who has the id. */
 void submit_resolve(struct pending *pending, const struct submit_outcome *outcome);
 void submit_refuse(struct pending *pending, enum reason reason);
+/* It is refused, and its session will send it again by itself (turns.h). */
+void submit_keep_turn(struct conversation *conversation, const Pipit__Submit *submit);
 /* Counts a pending submit as waiting in a conversation; false when the total is at its limit. */
 bool submit_enter(struct pending *pending, struct conversation *conversation);
 /* After the answer was sent: the batch goes back to the pool. */

@@ -1,4 +1,4 @@
-/* turns: a short list, searched from its end: it is empty but for the seconds after trouble. */
+/* turns: a list, oldest first; empty and without memory but for the seconds after trouble. */
 #include "services/routing/turns.h"
 
 #include "common/mem.h"
@@ -12,19 +12,30 @@ void turns_finish(struct turns *turns) {
     *turns = (struct turns){0};
 }
 
-static void forget(struct turns *turns, size_t index) {
-    turns->count--;
-    memmove(&turns->refused[index], &turns->refused[index + 1],
-            (turns->count - index) * sizeof turns->refused[0]);
-    if (turns->count == 0) {
-        turns_finish(turns);
+static void forget_first(struct turns *turns, size_t count) {
+    if (count > 0) {
+        turns->count -= count;
+        memmove(turns->refused, turns->refused + count, turns->count * sizeof turns->refused[0]);
     }
 }
 
 static void forget_old(struct turns *turns, uint64_t now_us) {
-    while (turns->count > 0 && now_us - turns->refused[0].at_us >= TURNS_KEPT_US) {
-        forget(turns, 0);
+    size_t old = 0;
+    while (old < turns->count && now_us - turns->refused[old].at_us >= TURNS_KEPT_US) {
+        old++;
     }
+    forget_first(turns, old);
+}
+
+/* What this session knows by now. */
+static void forget_known(struct turns *turns, uint64_t session, uint64_t oldest) {
+    size_t kept = 0;
+    for (size_t i = 0; i < turns->count; i++) {
+        if (turns->refused[i].session != session || turns->refused[i].turn >= oldest) {
+            turns->refused[kept++] = turns->refused[i];
+        }
+    }
+    turns->count = kept;
 }
 
 static bool grow(struct turns *turns) {
@@ -37,31 +48,34 @@ static bool grow(struct turns *turns) {
     return larger != NULL;
 }
 
-void turns_refused(struct turns *turns, uint64_t session, uint64_t turn, uint64_t now_us) {
+bool turns_refused(struct turns *turns, uint64_t session, uint64_t turn, uint64_t now_us) {
     forget_old(turns, now_us);
-    if (turns->count == TURNS_MAX) {
-        forget(turns, 0);
-    }
-    if (turns->count == turns->room && !grow(turns)) {
-        return;
+    bool bounded = turns->count == TURNS_MAX;
+    if (bounded) {
+        forget_first(turns, 1);
+    } else if (turns->count == turns->room && !grow(turns)) {
+        return false;
     }
     turns->refused[turns->count++] =
         (struct refused_turn){.session = session, .turn = turn, .at_us = now_us};
+    return !bounded;
 }
 
 bool turns_may(struct turns *turns, uint64_t session, uint64_t turn, uint64_t oldest,
                uint64_t now_us) {
+    if (turns->count == 0) {
+        return true;
+    }
     forget_old(turns, now_us);
-    for (size_t i = turns->count; i-- > 0;) {
+    for (size_t i = 0; i < turns->count; i++) {
         const struct refused_turn *refused = &turns->refused[i];
         if (refused->session == session && refused->turn < turn && refused->turn >= oldest) {
             return false;
         }
     }
-    for (size_t i = turns->count; i-- > 0;) {
-        if (turns->refused[i].session == session && turns->refused[i].turn < oldest) {
-            forget(turns, i);
-        }
+    forget_known(turns, session, oldest);
+    if (turns->count == 0) {
+        turns_finish(turns);
     }
     return true;
 }

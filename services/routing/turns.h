@@ -23,8 +23,9 @@ struct turns { /* zeroed is empty */
 };
 
 void turns_finish(struct turns *turns);
-/* Without memory it is not remembered: the order is then the order of arrival. */
-void turns_refused(struct turns *turns, uint64_t session, uint64_t turn, uint64_t now_us);
+/* False: this one, or the oldest, is not remembered, for lack of memory or because of TURNS_MAX;
+ * the order is then the order of arrival. */
+bool turns_refused(struct turns *turns, uint64_t session, uint64_t turn, uint64_t now_us);
 /* Whether this one knows of all refusals: `oldest` is the lowest turn of the session in this
  * conversation that was without an answer when it was sent, itself included. Forgets them then. */
 bool turns_may(struct turns *turns, uint64_t session, uint64_t turn, uint64_t oldest,
