@@ -5,6 +5,7 @@
  * [routing] drain is over: what is left then is answered with a retryable reason by
  * routing_destroy, and the senders repeat it elsewhere with the same ids. */
 #include "common/log.h"
+#include "services/routing/metrics.h"
 #include "services/routing/routing.h"
 
 static struct routing_settings settings;
@@ -50,6 +51,7 @@ int main(int argc, char **argv) {
         .start = start,
         .drain = drain,
         .stop = stop,
+        .register_metrics = routing_metrics_register,
     };
     return service_main(&definition, argc, argv);
 }
