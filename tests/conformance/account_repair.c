@@ -1,37 +1,6 @@
 /* account_repair: what a crash between two writes leaves of accounts, invites and blocks in
  * MongoDB, put there behind the store's back, and what the store makes of it. */
-#include "tests/conformance/support.h"
-
-#include "services/storage/mongo_db.h"
-
-/* --- planting */
-
-static void plant(struct fixture *f, enum mongo_collection collection, const char *id,
-                  bson_t *change) {
-    struct mongo_db *db = NULL;
-    struct mongo_session session;
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8(id));
-    struct mongo_update update = {filter, change, true};
-    size_t matched = 0;
-    fixture_session(f, &db, &session);
-    assert_int_equal(mongo_update(&session, collection, &update, 1, &matched), ERR_OK);
-    assert_int_equal(matched, 1);
-    fixture_session_end(&db, &session);
-    bson_destroy(filter);
-    bson_destroy(change);
-}
-
-static void uproot(struct fixture *f, enum mongo_collection collection, const char *id) {
-    struct mongo_db *db = NULL;
-    struct mongo_session session;
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8(id));
-    size_t deleted = 0;
-    fixture_session(f, &db, &session);
-    assert_int_equal(mongo_delete(&session, collection, filter, &deleted), ERR_OK);
-    assert_int_equal(deleted, 1);
-    fixture_session_end(&db, &session);
-    bson_destroy(filter);
-}
+#include "tests/conformance/documents.h"
 
 /* --- invites */
 
@@ -62,10 +31,10 @@ static enum err join(struct fixture *f, const char *id) {
 
 /* A storage that died between taking the use and making the account. */
 static void plant_claim(struct fixture *f, const char *user) {
-    plant(f, MONGO_INVITES, "abcd",
-          BCON_NEW("$set", "{", "claims", "[", "{", "u", BCON_UTF8(user), "at",
-                   BCON_INT64((int64_t)f->now_ms), "}", "]", "}", "$inc", "{", "rev", BCON_INT64(1),
-                   "}"));
+    document_plant(f, MONGO_INVITES, "abcd",
+                   BCON_NEW("$set", "{", "claims", "[", "{", "u", BCON_UTF8(user), "at",
+                            BCON_INT64((int64_t)f->now_ms), "}", "]", "}", "$inc", "{", "rev",
+                            BCON_INT64(1), "}"));
 }
 
 static void a_crash_does_not_eat_a_use(void **state) {
@@ -113,38 +82,28 @@ static enum err log_in(struct fixture *f, const char *token) {
     return f->store->ops->session_create(f->store, &request, &f->arena, &reply);
 }
 
-static enum err rotate(struct fixture *f, const char *token, const char *successor) {
-    Pipit__SessionRotate request = PIPIT__SESSION_ROTATE__INIT;
-    request.refresh_hash = hash_make(f, token);
-    request.new_refresh_hash = hash_make(f, successor);
-    request.now_ms = f->now_ms;
-    request.expires_ms = f->now_ms + 1000;
-    Pipit__SessionReply reply = PIPIT__SESSION_REPLY__INIT;
-    return f->store->ops->session_rotate(f->store, &request, &f->arena, &reply);
-}
-
 static void a_device_without_a_session_logs_in(void **state) {
     struct fixture *f = *state;
     user_make(f, "ann");
     assert_int_equal(log_in(f, "t1"), ERR_OK);
-    uproot(f, MONGO_FAMILIES,
-           "u_ann\x1f"
-           "d_1");
-    assert_int_equal(rotate(f, "t1", "t2"), ERR_NOT_FOUND);
+    document_uproot(f, MONGO_FAMILIES,
+                    "u_ann\x1f"
+                    "d_1");
+    assert_int_equal(session_rotate(f, "t1", "t2"), ERR_NOT_FOUND);
     assert_int_equal(log_in(f, "t3"), ERR_OK);
-    assert_int_equal(rotate(f, "t3", "t4"), ERR_OK);
-    assert_int_equal(rotate(f, "t3", "t4"), ERR_OK); /* asked again: the answer was lost */
-    assert_int_equal(rotate(f, "t4", "t5"), ERR_OK);
+    assert_int_equal(session_rotate(f, "t3", "t4"), ERR_OK);
+    assert_int_equal(session_rotate(f, "t3", "t4"), ERR_OK); /* asked again: the answer was lost */
+    assert_int_equal(session_rotate(f, "t4", "t5"), ERR_OK);
 }
 
 /* --- blocks */
 
 /* The conversation was inserted, or blocked, and then storage died. */
 static void plant_blocked(struct fixture *f, const char *id) {
-    plant(f, MONGO_CONVERSATIONS, id,
-          BCON_NEW("$set", "{", "members", "[", "{", "u", BCON_UTF8("u_ann"), "state",
-                   BCON_INT64(2), "}", "{", "u", BCON_UTF8("u_bob"), "state", BCON_INT64(2), "}",
-                   "]", "}"));
+    document_plant(f, MONGO_CONVERSATIONS, id,
+                   BCON_NEW("$set", "{", "members", "[", "{", "u", BCON_UTF8("u_ann"), "state",
+                            BCON_INT64(2), "}", "{", "u", BCON_UTF8("u_bob"), "state",
+                            BCON_INT64(2), "}", "]", "}"));
 }
 
 static void expect_state(struct fixture *f, const char *id, Pipit__MemberState state) {
@@ -189,12 +148,13 @@ static void a_half_done_block_is_completed(void **state) {
     user_make(f, "bob");
     char *id = direct_make(f, "u_ann", "u_bob");
     assert_int_equal(block(f, true), ERR_OK);
-    uproot(f, MONGO_BLOCKS, "u_ann\x1fu_bob"); /* died before the block was written */
+    document_uproot(f, MONGO_BLOCKS, "u_ann\x1fu_bob"); /* died before the block was written */
     expect_state(f, id, PIPIT__MEMBER_STATE__MEMBER_BLOCKED);
     assert_int_equal(block(f, false), ERR_OK); /* never mind */
     expect_state(f, id, PIPIT__MEMBER_STATE__MEMBER_ACTIVE);
     assert_int_equal(block(f, true), ERR_OK);
-    plant(f, MONGO_BLOCKS, "u_ann\x1fu_bob", BCON_NEW("$set", "{", "since", BCON_INT64(1), "}"));
+    document_plant(f, MONGO_BLOCKS, "u_ann\x1fu_bob",
+                   BCON_NEW("$set", "{", "since", BCON_INT64(1), "}"));
     assert_int_equal(block(f, true), ERR_OK);
     expect_state(f, id, PIPIT__MEMBER_STATE__MEMBER_BLOCKED);
 }
@@ -206,12 +166,14 @@ static void nobody_uses_half_a_migration(void **state) {
     struct buf problem;
     struct store *store = NULL;
     buf_init(&problem, 1024);
-    plant(f, MONGO_META, "migration",
-          BCON_NEW("$set", "{", "state", BCON_UTF8("running"), "source", BCON_UTF8("e_x"), "}"));
+    document_plant(
+        f, MONGO_META, "migration",
+        BCON_NEW("$set", "{", "state", BCON_UTF8("running"), "source", BCON_UTF8("e_x"), "}"));
     assert_int_equal(fixture_open(f, &store, &problem), ERR_UNSUPPORTED);
     assert_int_equal(buf_append(&problem, "", 1), ERR_OK);
     assert_non_null(strstr((const char *)buf_data(&problem), "--migrate-from"));
-    plant(f, MONGO_META, "migration", BCON_NEW("$set", "{", "state", BCON_UTF8("done"), "}"));
+    document_plant(f, MONGO_META, "migration",
+                   BCON_NEW("$set", "{", "state", BCON_UTF8("done"), "}"));
     buf_clear(&problem);
     assert_int_equal(fixture_open(f, &store, &problem), ERR_OK);
     store_close(&store);

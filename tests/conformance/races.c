@@ -208,20 +208,10 @@ static void devices_stay_within_their_limit(void **state) {
     assert_true(logged_in >= 1 && logged_in <= DEVICES_MAX);
 }
 
-static enum err rotate(struct fixture *f, const char *token, const char *successor) {
-    Pipit__SessionRotate request = PIPIT__SESSION_ROTATE__INIT;
-    request.refresh_hash = hash_make(f, token);
-    request.new_refresh_hash = hash_make(f, successor);
-    request.now_ms = f->now_ms;
-    request.expires_ms = f->now_ms + 1000;
-    Pipit__SessionReply reply = PIPIT__SESSION_REPLY__INIT;
-    return f->store->ops->session_rotate(f->store, &request, &f->arena, &reply);
-}
-
 static void rotate_the_same(struct racer *racer) {
     char successor[16];
     (void)snprintf(successor, sizeof(successor), "s%u", racer->number);
-    racer->result = rotate(&racer->fixture, "d_0", successor);
+    racer->result = session_rotate(&racer->fixture, "d_0", successor);
 }
 
 static void tabs_that_refresh_at_once_all_live(void **state) {
@@ -236,7 +226,7 @@ static void tabs_that_refresh_at_once_all_live(void **state) {
         char next[16];
         (void)snprintf(token, sizeof(token), "s%u", i);
         (void)snprintf(next, sizeof(next), "n%u", i);
-        assert_int_equal(rotate(f, token, next), ERR_OK);
+        assert_int_equal(session_rotate(f, token, next), ERR_OK);
     }
 }
 

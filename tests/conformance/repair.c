@@ -1,6 +1,6 @@
 /* repair: what a crash between two writes, a restored backup or an older program leaves in MongoDB,
  * and what the store makes of it. The test puts it there behind the store's back. */
-#include "tests/conformance/support.h"
+#include "tests/conformance/documents.h"
 
 #include "services/storage/mongo_schema.h"
 #include <stdio.h>
@@ -11,37 +11,10 @@ static void group_with(struct fixture *f, size_t count) {
     (void)append_texts(f, "c_x", "u_ann", count);
 }
 
-static void run_update(struct fixture *f, enum mongo_collection collection, const char *id,
-                       bson_t *change) {
-    struct mongo_db *db = NULL;
-    struct mongo_session session;
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8(id));
-    struct mongo_update update = {filter, change, true};
-    size_t matched = 0;
-    fixture_session(f, &db, &session);
-    assert_int_equal(mongo_update(&session, collection, &update, 1, &matched), ERR_OK);
-    assert_int_equal(matched, 1);
-    fixture_session_end(&db, &session);
-    bson_destroy(filter);
-    bson_destroy(change);
-}
-
-static void run_delete(struct fixture *f, enum mongo_collection collection, const char *id) {
-    struct mongo_db *db = NULL;
-    struct mongo_session session;
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8(id));
-    size_t deleted = 0;
-    fixture_session(f, &db, &session);
-    assert_int_equal(mongo_delete(&session, collection, filter, &deleted), ERR_OK);
-    assert_int_equal(deleted, 1);
-    fixture_session_end(&db, &session);
-    bson_destroy(filter);
-}
-
 /* As after a crash between an insert and the raising of its head. */
 static void lower_head(struct fixture *f, uint64_t head) {
-    run_update(f, MONGO_HEADS, "c_x",
-               BCON_NEW("$set", "{", "head", BCON_INT64((int64_t)head), "}"));
+    document_plant(f, MONGO_HEADS, "c_x",
+                   BCON_NEW("$set", "{", "head", BCON_INT64((int64_t)head), "}"));
 }
 
 static void what_no_head_covers_is_not_shown(void **state) {
@@ -94,7 +67,7 @@ static void an_append_far_behind_the_stored_head(void **state) {
 static void a_lost_head_is_found_again(void **state) {
     struct fixture *f = *state;
     group_with(f, 5);
-    run_delete(f, MONGO_HEADS, "c_x");
+    document_uproot(f, MONGO_HEADS, "c_x");
     fixture_reopen(f);
     Pipit__StoredMessage *message = message_make(f, "u_ann", "{}", 2);
     assert_int_equal(append_run(f, "c_x", 1, &message, 1)->error, ERR_DUPLICATE_SEQ);
@@ -105,15 +78,7 @@ static void a_lost_head_is_found_again(void **state) {
 static void what_the_database_lost_is_not_counted_on(void **state) {
     struct fixture *f = *state;
     group_with(f, 5);
-    struct mongo_db *db = NULL;
-    struct mongo_session session;
-    bson_t *last = BCON_NEW("conv", BCON_UTF8("c_x"), "seq", BCON_INT64(5));
-    size_t deleted = 0;
-    fixture_session(f, &db, &session);
-    assert_int_equal(mongo_delete(&session, MONGO_MESSAGES, last, &deleted), ERR_OK);
-    assert_int_equal(deleted, 1);
-    fixture_session_end(&db, &session);
-    bson_destroy(last);
+    document_uproot_by(f, MONGO_MESSAGES, BCON_NEW("conv", BCON_UTF8("c_x"), "seq", BCON_INT64(5)));
     lower_head(f, 4);
     Pipit__StoredMessage *message = message_make(f, "u_ann", "{}", 2);
     assert_int_equal(append_run(f, "c_x", 5, &message, 1)->error, ERR_OK);
@@ -145,15 +110,7 @@ static void heads_are_never_lowered(void **state) {
 static void a_hole_is_damage(void **state) {
     struct fixture *f = *state;
     group_with(f, 5);
-    struct mongo_db *db = NULL;
-    struct mongo_session session;
-    bson_t *third = BCON_NEW("conv", BCON_UTF8("c_x"), "seq", BCON_INT64(3));
-    size_t deleted = 0;
-    fixture_session(f, &db, &session);
-    assert_int_equal(mongo_delete(&session, MONGO_MESSAGES, third, &deleted), ERR_OK);
-    assert_int_equal(deleted, 1);
-    fixture_session_end(&db, &session);
-    bson_destroy(third);
+    document_uproot_by(f, MONGO_MESSAGES, BCON_NEW("conv", BCON_UTF8("c_x"), "seq", BCON_INT64(3)));
     Pipit__HistoryRequest request = PIPIT__HISTORY_REQUEST__INIT;
     request.conversation = "c_x";
     enum err error = ERR_OK;
@@ -176,7 +133,7 @@ static void a_restored_backup_gets_a_new_epoch(void **state) {
     const char *epoch = list_all(f, "u_ann")->epoch;
     fixture_reopen(f);
     assert_string_equal(list_all(f, "u_ann")->epoch, epoch);
-    run_delete(f, MONGO_META, "epoch"); /* what who restores does */
+    document_uproot(f, MONGO_META, "epoch"); /* what who restores does */
     fixture_reopen(f);
     assert_string_not_equal(list_all(f, "u_ann")->epoch, epoch);
 }
@@ -185,8 +142,8 @@ static void a_newer_schema_is_refused(void **state) {
     struct fixture *f = *state;
     struct store *second = NULL;
     struct buf problem;
-    run_update(f, MONGO_META, "schema",
-               BCON_NEW("$set", "{", "version", BCON_INT64(mongo_schema_step_count + 1), "}"));
+    document_plant(f, MONGO_META, "schema",
+                   BCON_NEW("$set", "{", "version", BCON_INT64(mongo_schema_step_count + 1), "}"));
     buf_init(&problem, 1024);
     assert_int_equal(fixture_open(f, &second, &problem), ERR_UNSUPPORTED);
     assert_int_equal(buf_append(&problem, "", 1), ERR_OK);

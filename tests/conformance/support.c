@@ -367,3 +367,13 @@ ProtobufCBinaryData hash_make(struct fixture *fixture, const char *text) {
     memcpy(hash.data, text, strnlen(text, 32));
     return hash;
 }
+
+enum err session_rotate(struct fixture *fixture, const char *token, const char *successor) {
+    Pipit__SessionRotate request = PIPIT__SESSION_ROTATE__INIT;
+    request.refresh_hash = hash_make(fixture, token);
+    request.new_refresh_hash = hash_make(fixture, successor);
+    request.now_ms = fixture->now_ms;
+    request.expires_ms = fixture->now_ms + 1000;
+    Pipit__SessionReply reply = PIPIT__SESSION_REPLY__INIT;
+    return fixture->store->ops->session_rotate(fixture->store, &request, &fixture->arena, &reply);
+}

@@ -86,6 +86,9 @@ Pipit__CursorResult *cursor_move(struct fixture *fixture, const char *user, cons
 /* A user's list in one page of 500. */
 Pipit__ConversationsReply *list_all(struct fixture *fixture, const char *user);
 ProtobufCBinaryData hash_make(struct fixture *fixture, const char *text);
+/* Rotates a refresh token to its successor, which lives for a second; returns the store's error. */
+enum err session_rotate(struct fixture *fixture, const char *token,
+                        const char *successor) MUST_CHECK;
 
 /* --- the suites */
 int messages_tests(void);

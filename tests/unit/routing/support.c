@@ -73,6 +73,7 @@ void world_advance(struct world *world, uint64_t us) {
 
 /* --- life */
 
+const char *const world_family[] = {"u_ann", "u_bob", NULL};
 static const struct bus_config bus_config = {.message_bytes_max = 8u * 1024u * 1024u};
 
 void world_start_routing(struct world *world, int index) {
@@ -148,6 +149,14 @@ void world_start(struct world *world, int routing_count, world_change_fn change)
     world_until(world, storage_up, world);
     struct hearing hearing = {world, heard + (unsigned)routing_count};
     world_until(world, all_heard, &hearing);
+}
+
+void world_start_family(struct world *world, int routing_count, world_change_fn change) {
+    world_start(world, routing_count, change);
+    (void)script_conversation(&world->storage, "c_family", world_family);
+    for (int i = 0; i < routing_count; i++) {
+        endpoint_interest(endpoint_open(world, i), "c_family");
+    }
 }
 
 static void remove_folder(const struct world *world) {

@@ -90,6 +90,10 @@ struct world {
  */
 typedef void (*world_change_fn)(struct routing_settings *settings, int index);
 void world_start(struct world *world, int routing_count, world_change_fn change);
+extern const char *const world_family[]; /* u_ann, u_bob, NULL */
+/* world_start with the conversation c_family of world_family and, for each instance, an endpoint
+ * that is interested in it; fails the test at the deadline. */
+void world_start_family(struct world *world, int routing_count, world_change_fn change);
 void world_finish(struct world *world);
 /* Ends one routing instance and all endpoints that talk to it stay dialling. */
 void world_stop_routing(struct world *world, int index);

@@ -10,35 +10,28 @@
 #define MESSAGE PIPIT__DELIVERY__EVENT_MESSAGE
 
 static struct world world;
-static const char *const family[] = {"u_ann", "u_bob", NULL};
 
 static void quick_timeout(struct routing_settings *settings, int index) {
     (void)index;
     settings->bus.timeout_us = 200000;
 }
 
-static int start_with(int routings, world_change_fn change) {
-    world_start(&world, routings, change);
-    (void)script_conversation(&world.storage, "c_family", family);
-    for (int i = 0; i < routings; i++) {
-        endpoint_interest(endpoint_open(&world, i), "c_family");
-    }
-    return 0;
-}
-
 static int start(void **state) {
     (void)state;
-    return start_with(1, NULL);
+    world_start_family(&world, 1, NULL);
+    return 0;
 }
 
 static int start_quick(void **state) {
     (void)state;
-    return start_with(1, quick_timeout);
+    world_start_family(&world, 1, quick_timeout);
+    return 0;
 }
 
 static int start_two(void **state) {
     (void)state;
-    return start_with(2, NULL);
+    world_start_family(&world, 2, NULL);
+    return 0;
 }
 
 static int finish(void **state) {
@@ -142,7 +135,7 @@ static void one_append_carries_many_conversations(void **state) {
     Pipit__SubmitBatch batch = PIPIT__SUBMIT_BATCH__INIT;
     for (size_t i = 0; i < 40; i++) {
         (void)snprintf(names[i], sizeof names[i], "c_%zu", i);
-        (void)script_conversation(&world.storage, names[i], family);
+        (void)script_conversation(&world.storage, names[i], world_family);
     }
     for (int round = 1; round <= 2; round++) {
         for (size_t i = 0; i < 40; i++) {
@@ -222,7 +215,7 @@ static void an_id_of_somebody_else_is_a_conflict(void **state) {
     uint64_t after = endpoint_text(endpoint, "u_bob", "c_family", NULL, "next");
     assert_int_equal(endpoint_result(endpoint, ref)->reason, REASON_CONFLICT);
     assert_int_equal(endpoint_result(endpoint, after)->seq, 2); /* renumbered without it */
-    (void)script_conversation(&world.storage, "c_other", family);
+    (void)script_conversation(&world.storage, "c_other", world_family);
     ref = endpoint_text(endpoint, "u_ann", "c_other", id, "elsewhere");
     assert_int_equal(endpoint_result(endpoint, ref)->reason, REASON_CONFLICT);
 }

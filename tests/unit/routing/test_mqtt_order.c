@@ -10,7 +10,6 @@
 #include <string.h>
 
 static struct world world;
-static const char *const family[] = {"u_ann", "u_bob", NULL};
 static uint8_t hash[16] = {7};
 
 static void limited(struct routing_settings *settings, int index) {
@@ -19,28 +18,22 @@ static void limited(struct routing_settings *settings, int index) {
     settings->messages_burst = 3;
 }
 
-static int start_with(int routings, world_change_fn change) {
-    world_start(&world, routings, change);
-    (void)script_conversation(&world.storage, "c_family", family);
-    for (int i = 0; i < routings; i++) {
-        endpoint_interest(endpoint_open(&world, i), "c_family");
-    }
-    return 0;
-}
-
 static int start(void **state) {
     (void)state;
-    return start_with(1, NULL);
+    world_start_family(&world, 1, NULL);
+    return 0;
 }
 
 static int start_limited(void **state) {
     (void)state;
-    return start_with(1, limited);
+    world_start_family(&world, 1, limited);
+    return 0;
 }
 
 static int start_two(void **state) {
     (void)state;
-    return start_with(2, NULL);
+    world_start_family(&world, 2, NULL);
+    return 0;
 }
 
 static int finish(void **state) {
