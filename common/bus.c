@@ -45,6 +45,7 @@ _Atomic uint64_t bus_late_hang_ups;
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list registry_endpoints; /* all there ever were; initialised on first use */
 static struct list registry_cores;
+static bool workers_limited;
 
 enum err bus_err_from_nng(int code) {
     switch (code) {
@@ -261,6 +262,10 @@ enum err bus_endpoint_take(struct bus *bus, enum bus_endpoint_kind kind, uint32_
         if (error == ERR_OK) {
             list_push_back(&registry_endpoints, &endpoint->node);
         }
+    }
+    if (error == ERR_OK && !workers_limited) {
+        workers_limited = true;
+        bus_workers_limit();
     }
     if (error == ERR_OK) {
         error = bus_err_from_nng(nng_socket_set_size(endpoint->socket, NNG_OPT_RECVMAXSZ,

@@ -85,6 +85,9 @@ bool bus_hang_up(const struct bus_endpoint *endpoint);
 /* How often nng had not buried them in time, in this process. */
 extern _Atomic uint64_t bus_late_hang_ups;
 
+/* Leaves nng one worker thread; once in a process, after nng's first socket. */
+void bus_workers_limit(void);
+
 /* Leaves both untouched (NULL) when the configuration has no files. Errors as bus_create. On an
  * error one of them may be set: the caller frees what is not NULL. */
 enum err bus_tls_load(const struct bus_config *config, nng_tls_config **server,

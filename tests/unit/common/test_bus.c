@@ -17,9 +17,12 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <nng/nng.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- addresses */
@@ -353,6 +356,39 @@ static void buses_of_several_loops_work_side_by_side(void **state) {
     bus_server_close(&server);
 }
 
+#define CALLBACKS 64
+
+static _Atomic unsigned called;
+static pid_t callers[CALLBACKS];
+
+static void on_callback(void *unused) {
+    (void)unused;
+    static const struct timespec pause = {.tv_nsec = 200000};
+    callers[atomic_load(&called)] = gettid();
+    (void)nanosleep(&pause, NULL); /* long enough for another thread to take the next */
+    atomic_fetch_add(&called, 1);
+}
+
+/* Each hand-over between workers is a wake-up (bus_workers.c). */
+static void one_worker_runs_all_callbacks(void **state) {
+    (void)state;
+    char url[BUS_URL_BYTES];
+    ipc_url(url);
+    struct bus_server *server;
+    assert_int_equal(bus_server_create(bus, url, CONTEXTS, on_echo, NULL, &server), ERR_OK);
+    nng_aio *aios[CALLBACKS];
+    for (size_t i = 0; i < CALLBACKS; i++) {
+        assert_int_equal(nng_aio_alloc(&aios[i], on_callback, NULL), 0);
+        nng_sleep_aio(0, aios[i]);
+    }
+    for (size_t i = 0; i < CALLBACKS; i++) {
+        nng_aio_wait(aios[i]);
+        nng_aio_free(aios[i]);
+        assert_int_equal(callers[i], callers[0]);
+    }
+    bus_server_close(&server);
+}
+
 #define BUS_TEST(name) cmocka_unit_test_setup_teardown(name, client_setup, client_teardown)
 
 int main(int argc, char **argv) {
@@ -363,6 +399,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(urls_derive),
         BUS_TEST(servers_refuse_bad_addresses),
         BUS_TEST(a_used_address_is_an_error),
+        BUS_TEST(one_worker_runs_all_callbacks),
         BUS_TEST(a_stale_ipc_path_is_taken_over),
         BUS_TEST(ten_thousand_calls_over_tcp),
         BUS_TEST(ten_thousand_calls_over_ipc),
