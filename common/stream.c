@@ -9,9 +9,14 @@
  * noticed too. Silence is three missed heartbeats: the subscriber cannot tell a dead publisher from
  * a dead connection (it never writes, so TCP finds no fault), therefore it dials afresh.
  *
- * Steady state allocates nothing here: the header is on the stack, topics live in a bounded map. */
+ * nng sends every publication to every subscriber, which drops what is not for it, and each costs
+ * either side several wake-ups; so the frames of one turn travel as one publication, and a
+ * subscriber picks its own out of it.
+ *
+ * Steady state allocates nothing here: topics live in a bounded map, the bundle's buffer stays. */
 #include "common/stream.h"
 
+#include "common/buf.h"
 #include "common/contract.h"
 #include "common/id.h"
 #include "common/map.h"
@@ -21,6 +26,9 @@
 
 #define FRAME_HEAD_BYTES 24u
 #define TOPIC_BYTES 8u
+#define PART_HEAD_BYTES 4u
+/* A larger frame travels alone. Below the lowest message_bytes_max. */
+#define BUNDLE_BYTES_MAX (60u * 1024u)
 #define OWN_DELAY_US 500000u /* a timer that is later shows that this process did not run */
 
 struct topic {
@@ -38,6 +46,10 @@ struct stream_publisher {
     size_t topics_max;
     uint64_t closed_seq_max; /* of closed topics: a topic starts here */
     struct loop_timer heartbeat;
+    struct buf bundle; /* parts of this turn */
+    size_t parts;
+    struct loop_hook turn_end;
+    bool hooked;
 };
 
 static void put_u64(uint8_t bytes[8], uint64_t value) {
@@ -55,6 +67,17 @@ static uint64_t get_u64(const uint8_t bytes[8]) {
     return value;
 }
 
+static void put_u32(uint8_t bytes[4], uint32_t value) {
+    for (int i = 3; i >= 0; i--) {
+        bytes[i] = (uint8_t)value;
+        value >>= 8;
+    }
+}
+
+static uint32_t get_u32(const uint8_t bytes[4]) {
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
 /* --- publisher */
 
 static bool topic_matches(const struct map_node *node, const void *key, size_t key_bytes) {
@@ -70,12 +93,55 @@ static struct topic *find_topic(struct stream_publisher *publisher, uint64_t nam
     return node != NULL ? CONTAINER_OF(node, struct topic, node) : NULL;
 }
 
+/* Loss is noticed by the numbers, so nobody has to be told here. */
+void stream_flush(struct stream_publisher *publisher) {
+    const uint8_t *bytes = buf_data(&publisher->bundle);
+    size_t count = buf_len(&publisher->bundle);
+    uint8_t head[TOPIC_BYTES];
+    put_u64(head, STREAM_TOPIC_BUNDLE);
+    if (publisher->parts == 1) {
+        err_ignore(bus_publish(publisher->bus, bytes + PART_HEAD_BYTES, count - PART_HEAD_BYTES));
+    } else if (publisher->parts > 1) {
+        err_ignore(bus_publish_parts(publisher->bus, head, sizeof head, bytes, count));
+    }
+    buf_clear(&publisher->bundle);
+    publisher->parts = 0;
+}
+
+static void on_turn_end(struct loop_hook *hook) {
+    stream_flush(CONTAINER_OF(hook, struct stream_publisher, turn_end));
+}
+
+static bool add_part(struct stream_publisher *publisher, const uint8_t head[FRAME_HEAD_BYTES],
+                     const void *payload, size_t bytes) {
+    size_t all = PART_HEAD_BYTES + FRAME_HEAD_BYTES + bytes;
+    if (all > BUNDLE_BYTES_MAX - buf_len(&publisher->bundle)) {
+        stream_flush(publisher);
+    }
+    uint8_t *room = NULL;
+    if (all > BUNDLE_BYTES_MAX || buf_reserve(&publisher->bundle, all, &room) != ERR_OK) {
+        return false;
+    }
+    put_u32(room, (uint32_t)(FRAME_HEAD_BYTES + bytes));
+    memcpy(room + PART_HEAD_BYTES, head, FRAME_HEAD_BYTES);
+    if (bytes > 0) {
+        memcpy(room + PART_HEAD_BYTES + FRAME_HEAD_BYTES, payload, bytes);
+    }
+    buf_commit(&publisher->bundle, all);
+    publisher->parts++;
+    return true;
+}
+
 static enum err send_frame(struct stream_publisher *publisher, const struct topic *topic,
                            const void *payload, size_t bytes) {
     uint8_t head[FRAME_HEAD_BYTES];
     put_u64(head, topic->name);
     put_u64(head + 8, publisher->boot_id);
     put_u64(head + 16, topic->seq);
+    if (topic->name != STREAM_TOPIC_ALL && add_part(publisher, head, payload, bytes)) {
+        return ERR_OK;
+    }
+    stream_flush(publisher); /* behind what waits */
     return bus_publish_parts(publisher->bus, head, sizeof head, payload, bytes);
 }
 
@@ -106,6 +172,7 @@ enum err stream_publisher_create(struct loop *loop, struct bus *bus, const char 
     do {
         publisher->boot_id = id_random_u64();
     } while (publisher->boot_id == 0);
+    buf_init(&publisher->bundle, BUNDLE_BYTES_MAX);
     enum err error = map_init(&publisher->topics, 8, topic_matches);
     if (error != ERR_OK) {
         mem_free(publisher);
@@ -117,6 +184,8 @@ enum err stream_publisher_create(struct loop *loop, struct bus *bus, const char 
         return error;
     }
     loop_timer_start(loop, &publisher->heartbeat, STREAM_HEARTBEAT_US, on_heartbeat);
+    loop_hook_add(loop, &publisher->turn_end, on_turn_end);
+    publisher->hooked = true;
     *out = publisher;
     return ERR_OK;
 }
@@ -128,7 +197,12 @@ void stream_publisher_destroy(struct stream_publisher **publisher) {
     }
     *publisher = NULL;
     loop_timer_stop(gone->loop, &gone->heartbeat);
+    if (gone->hooked) {
+        stream_flush(gone);
+        loop_hook_remove(gone->loop, &gone->turn_end);
+    }
     bus_publisher_close(&gone->bus);
+    buf_finish(&gone->bundle);
     struct map_iter iter;
     for (struct map_node *node = map_iter_first(&gone->topics, &iter); node != NULL;
          node = map_iter_next(&gone->topics, &iter)) {
@@ -204,38 +278,55 @@ struct stream_subscriber {
     struct loop_timer watch;
 };
 
-/* False when the callback destroyed the subscriber. */
-static bool report(struct stream_subscriber *subscriber, enum stream_trouble trouble) {
-    bool gone = false;
-    subscriber->gone = &gone;
-    subscriber->on_trouble(trouble, subscriber->boot_id, subscriber->user);
-    if (!gone) {
-        subscriber->gone = NULL;
-    }
-    return !gone;
-}
-
-static void on_frame(const uint8_t *bytes, size_t count, void *user) {
-    struct stream_subscriber *subscriber = user;
-    if (count < FRAME_HEAD_BYTES || get_u64(bytes) != subscriber->topic) {
-        return; /* not a frame of ours */
-    }
+static void on_part(struct stream_subscriber *subscriber, const uint8_t *bytes, size_t count) {
     uint64_t boot_id = get_u64(bytes + 8);
     uint64_t seq = get_u64(bytes + 16);
     bool heartbeat = count == FRAME_HEAD_BYTES;
     uint64_t expected = heartbeat ? subscriber->seq : subscriber->seq + 1;
     bool new_boot = boot_id != subscriber->boot_id;
     bool gap = !new_boot && seq != expected;
+    const bool *gone = subscriber->gone;
     subscriber->boot_id = boot_id;
     subscriber->seq = seq;
     subscriber->heard_us = loop_now_us(subscriber->loop);
     subscriber->silent = false;
-    if ((new_boot || gap) && !report(subscriber, new_boot ? STREAM_NEW_BOOT : STREAM_GAP)) {
-        return;
+    if (new_boot || gap) {
+        subscriber->on_trouble(new_boot ? STREAM_NEW_BOOT : STREAM_GAP, boot_id, subscriber->user);
     }
-    if (!heartbeat) { /* last: it may destroy the subscriber */
+    if (!*gone && !heartbeat) {
         subscriber->on_message(bytes + FRAME_HEAD_BYTES, count - FRAME_HEAD_BYTES,
                                subscriber->user);
+    }
+}
+
+static void on_bundle(struct stream_subscriber *subscriber, const uint8_t *bytes, size_t count) {
+    const bool *gone = subscriber->gone;
+    while (!*gone && count >= PART_HEAD_BYTES + FRAME_HEAD_BYTES) {
+        size_t part_bytes = get_u32(bytes);
+        if (part_bytes < FRAME_HEAD_BYTES || part_bytes > count - PART_HEAD_BYTES) {
+            return; /* not a bundle of ours; what is missing is noticed */
+        }
+        const uint8_t *part = bytes + PART_HEAD_BYTES;
+        bytes = part + part_bytes;
+        count -= PART_HEAD_BYTES + part_bytes;
+        if (get_u64(part) == subscriber->topic) {
+            on_part(subscriber, part, part_bytes);
+        }
+    }
+}
+
+static void on_frame(const uint8_t *bytes, size_t count, void *user) {
+    struct stream_subscriber *subscriber = user;
+    uint64_t topic = count >= FRAME_HEAD_BYTES ? get_u64(bytes) : STREAM_TOPIC_BUNDLE;
+    bool gone = false;
+    subscriber->gone = &gone;
+    if (count >= FRAME_HEAD_BYTES && topic == subscriber->topic) {
+        on_part(subscriber, bytes, count);
+    } else if (count >= FRAME_HEAD_BYTES && topic == STREAM_TOPIC_BUNDLE) {
+        on_bundle(subscriber, bytes + TOPIC_BYTES, count - TOPIC_BYTES);
+    }
+    if (!gone) {
+        subscriber->gone = NULL;
     }
 }
 
@@ -255,7 +346,8 @@ static void on_watch(struct loop_timer *timer) {
     loop_timer_start(subscriber->loop, timer, STREAM_SILENCE_US, on_watch);
     if (!subscriber->silent) {
         subscriber->silent = true;
-        (void)report(subscriber, STREAM_SILENT); /* nothing follows: destroyed or not */
+        subscriber->on_trouble(STREAM_SILENT, subscriber->boot_id, subscriber->user);
+        /* Nothing follows: it may be gone. */
     }
 }
 
@@ -279,6 +371,10 @@ enum err stream_subscriber_create(struct loop *loop, struct bus *bus, const char
         uint8_t prefix[TOPIC_BYTES];
         put_u64(prefix, topic);
         error = bus_subscribe(subscriber->bus, prefix, sizeof prefix);
+        put_u64(prefix, STREAM_TOPIC_BUNDLE);
+        if (error == ERR_OK && topic != STREAM_TOPIC_ALL) {
+            error = bus_subscribe(subscriber->bus, prefix, sizeof prefix);
+        }
     }
     if (error != ERR_OK) {
         stream_subscriber_destroy(&subscriber);

@@ -4,13 +4,15 @@
  * owner repairs by asking (REQ). One module serves deliveries, membership changes and revocations.
  *
  * Frame, big-endian: topic u64 | boot_id u64 | stream_seq u64 | payload. A heartbeat has no payload
- * and carries the topic's last stream_seq. Topic 0 is for everybody. */
+ * and carries the topic's last stream_seq. Topic 0 is for everybody. Several frames of one turn
+ * travel together: STREAM_TOPIC_BUNDLE u64, then for each its bytes u32 | frame. */
 #ifndef PIPIT_COMMON_STREAM_H
 #define PIPIT_COMMON_STREAM_H
 
 #include "common/bus.h"
 
 #define STREAM_TOPIC_ALL 0u
+#define STREAM_TOPIC_BUNDLE UINT64_MAX /* nobody's */
 #define STREAM_HEARTBEAT_US 500000u
 /* Three missed heartbeats: a frozen instance is noticed in time for the service to be back within 3
  * s (invariant I7); a loop that is busy for longer is as good as frozen. */
@@ -33,6 +35,9 @@ void stream_topic_close(struct stream_publisher *publisher, uint64_t topic);
  * from the bus: the number is used up, so subscribers notice. */
 enum err stream_publish(struct stream_publisher *publisher, uint64_t topic, const void *payload,
                         size_t bytes) MUST_CHECK;
+/* Sends what was published in this turn; happens by itself at the turn's end. Topic 0 never waits.
+ */
+void stream_flush(struct stream_publisher *publisher);
 
 enum stream_trouble { STREAM_GAP, STREAM_NEW_BOOT, STREAM_SILENT };
 struct stream_subscriber;

@@ -157,6 +157,7 @@ void fanout_flush(struct routing *routing) {
     while ((node = list_pop_front(&routing->fanout->dirty)) != NULL) {
         flush_endpoint(routing, CONTAINER_OF(node, struct endpoint, dirty_node));
     }
+    stream_flush(routing->publisher);
     while ((node = list_pop_front(&routing->fanout->replies)) != NULL) {
         struct submit_batch *batch = CONTAINER_OF(node, struct submit_batch, node);
         Pipit__SubmitReply reply = PIPIT__SUBMIT_REPLY__INIT;

@@ -23,7 +23,7 @@ static char url[BUS_URL_BYTES];
 static int setup(void **state) {
     (void)state;
     char base[BUS_URL_BYTES];
-    struct bus_config config = {.message_bytes_max = MESSAGE_BYTES_MAX};
+    struct bus_config config = {.message_bytes_max = 65536};
     clock_fake_on(1000000000u, 0);
     support_tcp_address(base);
     return bus_url_derive(base, BUS_URL_PUB, url) == ERR_OK && loop_create(64, &loop) == ERR_OK &&
@@ -69,7 +69,7 @@ static void on_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user
 static void on_message(const uint8_t *payload, size_t bytes, void *user) {
     struct listener *listener = user;
     uint32_t number;
-    assert_int_equal(bytes, sizeof number);
+    assert_true(bytes >= sizeof number);
     memcpy(&number, payload, sizeof number);
     if (number == 0) {
         return;
@@ -330,17 +330,31 @@ static void greet(struct stream_publisher *publisher, struct listener *listener,
     listener->told = false;
 }
 
-/* A subscriber of everything: counts frames. */
+/* A subscriber of everything: counts frames, also those in bundles. */
 struct tally {
     struct stream_publisher *publisher;
-    unsigned messages, heartbeats;
+    unsigned publications, messages, heartbeats;
 };
 
+static void count_frame(struct tally *tally, size_t bytes) {
+    tally->messages += bytes > 24;
+    tally->heartbeats += bytes == 24;
+}
+
 static void on_tally(const uint8_t *bytes, size_t count, void *user) {
-    (void)bytes;
     struct tally *tally = user;
-    tally->messages += count > 24;
-    tally->heartbeats += count == 24;
+    static const uint8_t bundle[8] = {255, 255, 255, 255, 255, 255, 255, 255};
+    tally->publications++;
+    if (memcmp(bytes, bundle, sizeof bundle) != 0) {
+        count_frame(tally, count);
+        return;
+    }
+    for (size_t at = 8; at < count;) {
+        size_t part = (size_t)bytes[at + 2] << 8 | bytes[at + 3];
+        count_frame(tally, part);
+        at += 4 + part;
+        assert_true(at <= count);
+    }
 }
 
 static bool tallied(void *arg) {
@@ -371,7 +385,7 @@ static void heartbeats_reach_all_topics(void **state) {
     greet(publisher, &one, 80, 1);
     greet(publisher, &other, 99, 1);
     struct bus_subscriber *everything;
-    struct tally tally = {publisher, 0, 0};
+    struct tally tally = {.publisher = publisher};
     assert_int_equal(bus_subscriber_create(bus, url, on_tally, &tally, &everything), ERR_OK);
     assert_int_equal(bus_subscribe(everything, "", 0), ERR_OK);
     assert_true(support_turn_until(loop, tallied, &tally));
@@ -405,6 +419,71 @@ static void heartbeats_reach_all_topics(void **state) {
     stream_subscriber_destroy(&other.subscriber);
     stream_publisher_destroy(&publisher);
     stream_publisher_destroy(&publisher);
+}
+
+static void one_turn_is_one_publication(void **state) {
+    (void)state;
+    struct stream_publisher *publisher = open_publisher(20);
+    struct listener one, other;
+    listen_to(&one, 80);
+    listen_to(&other, 99);
+    greet(publisher, &one, 80, 1);
+    greet(publisher, &other, 99, 1);
+    struct bus_subscriber *everything;
+    struct tally tally = {.publisher = publisher};
+    assert_int_equal(bus_subscriber_create(bus, url, on_tally, &tally, &everything), ERR_OK);
+    assert_int_equal(bus_subscribe(everything, "", 0), ERR_OK);
+    assert_true(support_turn_until(loop, tallied, &tally));
+    let_quiet();
+    unsigned publications = tally.publications, messages = tally.messages;
+    for (uint32_t number = 1; number <= 10; number++) {
+        publish(publisher, 80, number);
+        publish(publisher, 99, number);
+    }
+    assert_true(support_turn_until_count(loop, &tally.messages, messages + 20));
+    assert_int_equal(tally.publications, publications + 1);
+    assert_true(support_turn_until_count(loop, &other.messages, 10));
+    /* Larger than a bundle: behind what waits, before what follows. */
+    static uint8_t large[61 * 1024];
+    memcpy(large, &(uint32_t){12}, sizeof(uint32_t));
+    publish(publisher, 80, 11);
+    assert_int_equal(stream_publish(publisher, 80, large, sizeof large), ERR_OK);
+    publish(publisher, 80, 13);
+    assert_true(support_turn_until_count(loop, &one.messages, 13));
+    assert_int_equal(one.last, 13);
+    assert_int_equal(one.gaps + other.gaps, 0);
+    other.destroy_on_message = true; /* in the middle of a bundle */
+    publish(publisher, 99, 11);
+    publish(publisher, 99, 12);
+    publish(publisher, 80, 14);
+    assert_true(support_turn_until_count(loop, &one.messages, 14));
+    assert_true(support_turn_until_count(loop, &other.messages, 11));
+    assert_null(other.subscriber);
+    let_quiet();
+    assert_int_equal(other.messages, 11);
+    bus_subscriber_close(&everything);
+    stream_subscriber_destroy(&one.subscriber);
+    stream_publisher_destroy(&publisher);
+}
+
+/* A part that says it is longer than the bundle, or too short for a frame, ends it. */
+static void broken_bundles_are_ignored(void **state) {
+    (void)state;
+    struct listener listener;
+    begin_raw(&listener);
+    static const uint8_t lengths[][4] = {
+        {0, 0, 0, 29}, {0, 0, 0, 23}, {255, 255, 255, 255}, {0, 0, 0, 0}};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        uint8_t bundle[8 + 4 + 28] = {255, 255, 255, 255, 255, 255, 255, 255};
+        memcpy(bundle + 8, lengths[i], 4);
+        bundle[8 + 4 + 7] = 7; /* topic 7, boot 0 */
+        for (size_t bytes = 8; bytes <= sizeof bundle; bytes++) {
+            assert_int_equal(bus_publish(raw, bundle, bytes), ERR_OK);
+        }
+    }
+    message(1, 11);
+    expect(&listener, 1, 0, 1);
+    end_raw(&listener);
 }
 
 static void a_flood_loses_and_every_loss_is_told(void **state) {
@@ -496,6 +575,8 @@ int main(void) {
         STREAM_TEST(a_subscriber_that_slept_gives_time),
         STREAM_TEST(a_publisher_never_heard_is_silent_too),
         STREAM_TEST(heartbeats_reach_all_topics),
+        STREAM_TEST(one_turn_is_one_publication),
+        STREAM_TEST(broken_bundles_are_ignored),
         STREAM_TEST(callbacks_may_destroy_the_subscriber),
         STREAM_TEST(a_flood_loses_and_every_loss_is_told),
         STREAM_TEST(creation_survives_lack_of_memory),
