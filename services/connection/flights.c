@@ -229,8 +229,8 @@ void hub_flight_send(struct hub_peer *peer) {
     }
     if (error == ERR_OK) {
         load(state, flight);
+        batch_sent(&state->batch, hub_now_us(hub));
         empty_batch(state);
-        state->batch.flights++;
     } else if (error == ERR_UNAVAILABLE) { /* its connection went this very moment */
         load(state, flight);
         empty_batch(state);

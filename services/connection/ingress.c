@@ -230,7 +230,7 @@ bool hub_ingress_collect(struct hub_peer *peer, struct hub_pending *pending,
     pending->owner = NULL;
     list_push_back(&state->pendings, &pending->node);
     state->submits[state->submit_count++] = copy;
-    batch_add(&state->batch, submit->body.len + SUBMIT_FIXED_BYTES, hub_now_us(peer->hub));
+    batch_add(&state->batch, submit->body.len + SUBMIT_FIXED_BYTES);
     return true;
 }
 
@@ -354,7 +354,7 @@ bool hub_ingress_signal(struct hub *hub, const Pipit__Signal *signal) {
         return false;
     }
     state->signals[state->signal_count++] = copy;
-    batch_add(&state->batch, sizeof *copy, hub_now_us(hub));
+    batch_add(&state->batch, sizeof *copy);
     return true;
 }
 
@@ -377,6 +377,6 @@ enum err hub_ingress_mark(struct hub *hub, struct hub_mark *mark) {
     row->session = mark->session;
     state->mark_rows[state->mark_count++] = row;
     list_push_back(&state->marks, &mark->node);
-    batch_add(&state->batch, sizeof *row, hub_now_us(hub));
+    batch_add(&state->batch, sizeof *row);
     return ERR_OK;
 }

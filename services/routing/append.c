@@ -42,6 +42,8 @@
 #define MESSAGE_OVERHEAD_BYTES 192u /* id, sender, device, numbers: an estimate for the limits */
 #define CONFLICTS_POLITE 2u         /* after these, renumber first and fetch the tail later */
 #define CONFLICTS_MAX 32u
+/* Behind the beat on which connection sends: long enough for its batches to have arrived. */
+#define APPEND_PHASE_US 500u
 #define RETRY_US 1000u /* storage's contexts are all in use by others */
 
 struct flight {
@@ -66,6 +68,7 @@ enum err append_create(struct routing *routing, struct append **out) {
         return ERR_NO_MEMORY;
     }
     append->routing = routing;
+    append->batch.phase_us = APPEND_PHASE_US;
     list_init(&append->ready);
     list_init(&append->pool);
     for (size_t i = 0; i < APPEND_FLIGHTS_MAX; i++) {
@@ -94,7 +97,6 @@ static size_t queued_bytes(const struct conversation *conversation) {
 /* The batch counts every message of every ready conversation: recounted, because queues also
  * shrink. */
 static void recount(struct append *append) {
-    uint64_t oldest_us = append->batch.oldest_us;
     append->batch.count = 0;
     append->batch.bytes = 0;
     struct list_node *node = list_first(&append->ready);
@@ -104,15 +106,11 @@ static void recount(struct append *append) {
         append->batch.count += conversation->queue.count;
         append->batch.bytes += queued_bytes(conversation);
     }
-    append->batch.oldest_us = oldest_us;
 }
 
 void append_ready(struct conversation *conversation) {
     struct append *append = conversation->routing->append;
     CONTRACT(conversation->busy == BUSY_NONE && conversation->queue.count > 0);
-    if (append->batch.count == 0) {
-        append->batch.oldest_us = loop_now_us(conversation->routing->loop);
-    }
     append->batch.count++; /* exact numbers come with recount, once a turn */
     if (!list_node_linked(&conversation->ready_node)) {
         list_push_back(&append->ready, &conversation->ready_node);
@@ -260,7 +258,7 @@ static bool send_flight(struct append *append) {
         return error != ERR_FULL;
     }
     metric_observe(&routing_metrics.append_messages, flight->message_count);
-    batch_sent(&append->batch);
+    batch_sent(&append->batch, flight->sent_us);
     recount(append);
     return true;
 }
