@@ -33,6 +33,7 @@
 /* Events taken per turn: enough that a turn amortises the wait, small enough that a turn stays
  * short; the rest is ready again in the next turn. */
 #define LOOP_EVENTS_MAX 256
+#define LOOP_LOAD_EVENTS 3 /* ready at once: others will be, soon */
 
 struct posted {
     struct loop_call call;
@@ -48,11 +49,13 @@ struct loop {
     bool no_pwait2; /* epoll_pwait2 was refused once */
     uint64_t now_us;
     uint64_t busy_us;
+    uint64_t rest_us;
     struct loop_timers timers;
     struct list hooks;
     struct list_node *hook_next; /* the hook that follows the one being run */
     struct epoll_event events[LOOP_EVENTS_MAX];
     int event_next, event_count;
+    int found; /* events of this turn */
 
     struct loop_call *due_calls, **due_end; /* taken from `calls`, oldest first */
     _Atomic(struct loop_call *) calls;      /* newest first */
@@ -177,7 +180,7 @@ static enum err wait_turn(struct loop *loop, uint64_t timeout_us) {
         return err_from_errno(wait_errno) == ERR_NO_MEMORY ? ERR_NO_MEMORY : ERR_IO;
     }
     loop->event_next = 0;
-    loop->event_count = count < 0 ? 0 : count;
+    loop->event_count = loop->found = count < 0 ? 0 : count;
     return ERR_OK;
 }
 
@@ -246,11 +249,32 @@ enum err loop_turn(struct loop *loop, uint64_t timeout_us) {
     return ERR_OK;
 }
 
+void loop_set_rest(struct loop *loop, uint64_t rest_us) {
+    loop->rest_us = rest_us;
+}
+
+/* Whoever posts meanwhile does not have to wake anybody. */
+static void rest(const struct loop *loop) {
+    uint64_t now_us = clock_mono_us();
+    uint64_t until_us = loop->now_us + loop->rest_us;
+    uint64_t timer_us = loop_timers_wait_us(&loop->timers, now_us);
+    if (now_us >= until_us || timer_us == 0) {
+        return;
+    }
+    uint64_t rest_us = until_us - now_us < timer_us ? until_us - now_us : timer_us;
+    struct timespec time = {.tv_sec = (time_t)(rest_us / 1000000u),
+                            .tv_nsec = (long)(rest_us % 1000000u) * 1000};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL); /* a signal ends it: as good */
+}
+
 enum err loop_run(struct loop *loop) {
     while (!atomic_load(&loop->stopped)) {
         enum err error = loop_turn(loop, UINT64_MAX);
         if (error != ERR_OK) {
             return error;
+        }
+        if (loop->rest_us > 0 && loop->found >= LOOP_LOAD_EVENTS) {
+            rest(loop);
         }
     }
     atomic_store(&loop->stopped, false); /* the loop may run again */

@@ -582,11 +582,79 @@ static void waiting_falls_back_to_epoll_wait(void **state) {
     }
 }
 
+/* --- rest */
+
+static struct {
+    uint64_t rest_us, last_us;
+    unsigned turns, early;
+    struct loop_timer timer;
+    bool timer_late;
+} resting;
+
+static void on_resting_turn(struct loop_hook *hook) {
+    (void)hook;
+    uint64_t now_us = loop_now_us(loop);
+    resting.early += resting.turns > 0 && now_us - resting.last_us < resting.rest_us;
+    resting.last_us = now_us;
+    if (++resting.turns == 20) {
+        loop_stop(loop);
+    }
+}
+
+/* How many of 20 turns began too early, with that many descriptors ready all the time. */
+static unsigned early_turns(size_t ready) {
+    struct watched busy[4];
+    struct loop_hook hook = {0};
+    memset(&resting, 0, sizeof resting);
+    resting.rest_us = 2000;
+    for (size_t i = 0; i < ready; i++) {
+        watch_pipe(&busy[i]);
+        make_readable(&busy[i]); /* never read: ready again at once */
+    }
+    loop_hook_add(loop, &hook, on_resting_turn);
+    loop_set_rest(loop, resting.rest_us);
+    assert_int_equal(loop_run(loop), ERR_OK);
+    loop_hook_remove(loop, &hook);
+    for (size_t i = 0; i < ready; i++) {
+        unwatch_pipe(&busy[i]);
+    }
+    return resting.early;
+}
+
+static void under_load_turns_keep_apart(void **state) {
+    (void)state;
+    assert_int_equal(early_turns(4), 0);
+    assert_true(early_turns(1) > 0); /* one is no load */
+}
+
+static void on_stop(struct loop_timer *timer) {
+    resting.timer_late = loop_now_us(loop) - timer->due_us >= 10000000;
+    loop_stop(loop);
+}
+
+static void a_timer_ends_the_rest(void **state) {
+    (void)state;
+    struct watched busy[3];
+    for (size_t i = 0; i < 3; i++) {
+        watch_pipe(&busy[i]);
+        make_readable(&busy[i]); /* never read: ready again at once */
+    }
+    loop_set_rest(loop, 20000000); /* the timer would be that late */
+    loop_timer_start(loop, &resting.timer, 1000, on_stop);
+    assert_int_equal(loop_run(loop), ERR_OK);
+    assert_false(resting.timer_late);
+    for (size_t i = 0; i < 3; i++) {
+        unwatch_pipe(&busy[i]);
+    }
+}
+
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         LOOP_TEST(descriptors_are_level_triggered),
+        LOOP_TEST(under_load_turns_keep_apart),
+        LOOP_TEST(a_timer_ends_the_rest),
         LOOP_TEST(a_removed_watch_is_not_called_in_its_turn),
         LOOP_TEST(a_watch_may_remove_itself),
         LOOP_TEST(a_bad_descriptor_is_refused),
