@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Registers (or logs in again) load-test users over REST and writes "name token" lines.
+"""Registers load-test users over REST (or logs them in again) and writes "name token" lines.
 
 Usage: accounts.py --url http://127.0.0.1:8080 --invite CODE --count 500 --out accounts.txt
-The invite is the administrator's first one; with an existing out file the users log in instead.
+                   [--groups groups.txt --group-size 50]
+The invite is the administrator's first one; without it the users exist and log in. With --groups each block of
+that many users gets a conversation, whose ids are written one a line.
 """
 
 import argparse
@@ -39,6 +41,8 @@ def main():
     parser.add_argument("--invite")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--groups", help="file for the groups' conversation ids")
+    parser.add_argument("--group-size", type=int, default=50)
     options = parser.parse_args()
     names = [f"load{i}" for i in range(options.count)]
     if options.invite:
@@ -62,6 +66,15 @@ def main():
     descriptor = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
         out.writelines(f"{name} {token}\n" for name, token in zip(names, tokens))
+    if options.groups:
+        make_groups(options, names, tokens)
+
+
+def make_groups(options, names, tokens):
+    with open(options.groups, "w") as out:
+        for first in range(0, len(names) - options.group_size + 1, options.group_size):
+            body = {"kind": "group", "title": f"Load {first}", "members": names[first + 1 : first + options.group_size]}
+            out.write(call(options.url + "/v1/conversations", body, tokens[first])["id"] + "\n")
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ static void on_ready(struct loop_fd *watch, uint32_t events) {
     }
 }
 
-void client_open(struct client *client, uint16_t port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+void client_open(struct client *client) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(client->port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {

@@ -27,27 +27,36 @@ struct client_protocol {
 };
 extern const struct client_protocol client_mqtt, client_ws;
 
+#define LOAD_NAME_BYTES 64
+
+struct engine;
 struct client {
     struct loop_fd watch;
     struct loop *loop;
+    struct engine *engine;
     const struct client_protocol *protocol;
     const struct client_events *events;
     struct buf in, out;
-    char name[40], token[1024];
-    char send_topic[96]; /* MQTT: topic; WebSocket: user id (to) */
-    char inbox[64];      /* MQTT: subscribed topic; "" = none */
+    char id[16]; /* of the MQTT client */
+    char name[LOAD_NAME_BYTES], token[1024];
+    char target[160];     /* MQTT: topic to publish to; WebSocket: user or conversation */
+    bool target_is_group; /* WebSocket */
+    char inbox[96];       /* MQTT: subscribed topic; "": none */
     uint8_t inbox_qos;
+    uint16_t port; /* at 127.0.0.1 */
     uint32_t index, packet_id;
     bool connected, ready, upgraded;
-    /* the scenario's */
+    /* chat.c */
     uint32_t sent, acked, in_flight;
+    uint64_t *sent_at_us; /* ring: when unanswered sends were due */
+    /* the scenario's */
     uint64_t next_due_us;
-    uint64_t *sent_at_us; /* ring of the window: intended send times of unacknowledged sends */
-    uint32_t ring_count;
+    struct loop_timer retry;
+    uint32_t retries;
 };
 
-/* Connects to 127.0.0.1:port in the background. Exits the process when sockets run out. */
-void client_open(struct client *client, uint16_t port);
+/* Connects in the background. Exits the process when sockets run out. */
+void client_open(struct client *client);
 void client_close(struct client *client);
 void client_flush(struct client *client); /* one write of what was appended */
 /* Finds "~sender.number.sent_us~" and reports it. */

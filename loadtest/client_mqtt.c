@@ -31,13 +31,13 @@ static void put_text(struct client *client, const char *text) {
 
 static void greet(struct client *client) {
     bool login = client->token[0] != '\0';
-    size_t bytes = 10 + 2 + strlen(client->name);
+    size_t bytes = 10 + 2 + strlen(client->id);
     bytes += login ? 4 + strlen(client->name) + strlen(client->token) : 0;
     put_header(client, 0x10, bytes);
     put_text(client, "MQTT");
     const uint8_t rest[4] = {4, login ? 0xc2 : 0x02, 0x02, 0x58}; /* clean, keep-alive 600 s */
     put(client, rest, 4);
-    put_text(client, client->name);
+    put_text(client, client->id);
     if (login) {
         put_text(client, client->name);
         put_text(client, client->token);
@@ -53,8 +53,8 @@ static void subscribe(struct client *client) {
 
 static void send_message(struct client *client, const char *text, size_t bytes) {
     client->packet_id = client->packet_id >= 0xfffe ? 1 : client->packet_id + 1;
-    put_header(client, 0x32, 2 + strlen(client->send_topic) + 2 + bytes);
-    put_text(client, client->send_topic);
+    put_header(client, 0x32, 2 + strlen(client->target) + 2 + bytes);
+    put_text(client, client->target);
     uint8_t id[2] = {(uint8_t)(client->packet_id >> 8), (uint8_t)(client->packet_id & 0xff)};
     put(client, id, 2);
     put(client, text, bytes);

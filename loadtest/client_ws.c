@@ -49,11 +49,11 @@ static void send_message(struct client *client, const char *payload, size_t payl
     id_uuid7_make(clock_wall_ms(), uuid);
     id_uuid_format(uuid, id);
     client->packet_id++;
-    int bytes =
-        snprintf(text, sizeof text,
-                 "{\"t\":\"send\",\"id\":%u,\"d\":{\"to\":\"%s\",\"message\":\"%s\","
-                 "\"body\":{\"text\":\"%.*s\"}}}",
-                 client->packet_id + 1, client->send_topic, id, (int)payload_bytes, payload);
+    int bytes = snprintf(text, sizeof text,
+                         "{\"t\":\"send\",\"id\":%u,\"d\":{\"%s\":\"%s\",\"message\":\"%s\","
+                         "\"body\":{\"text\":\"%.*s\"}}}",
+                         client->packet_id + 1, client->target_is_group ? "conversation" : "to",
+                         client->target, id, (int)payload_bytes, payload);
     put_frame(client, 1, text, (size_t)bytes);
 }
 

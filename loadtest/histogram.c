@@ -48,3 +48,12 @@ uint64_t histogram_percentile(const struct histogram *histogram, double fraction
     }
     return histogram->max_us;
 }
+
+void histogram_each(const struct histogram *histogram,
+                    bool (*fn)(uint64_t upper_us, uint64_t count, void *user), void *user) {
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        if (histogram->counts[i] > 0 && !fn(bucket_top(i), histogram->counts[i], user)) {
+            return;
+        }
+    }
+}

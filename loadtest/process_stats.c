@@ -39,6 +39,18 @@ static uint64_t field(long pid, const char *name, const char *key) {
     return value;
 }
 
+static void read_name(long pid, char *name, size_t bytes) {
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+    FILE *file = fopen(path, "r");
+    if (file != NULL) {
+        if (fgets(name, (int)bytes, file) != NULL) {
+            name[strcspn(name, "\n")] = '\0';
+        }
+        (void)fclose(file);
+    }
+}
+
 struct process_stats process_stats_read(long pid) {
     struct process_stats stats = {0};
     char path[64];
@@ -54,6 +66,7 @@ struct process_stats process_stats_read(long pid) {
     (void)closedir(threads);
     stats.cpu_us = ns / 1000;
     stats.pss_kib = field(pid, "smaps_rollup", "Pss:");
+    read_name(pid, stats.name, sizeof stats.name);
     stats.written_bytes = field(pid, "io", "write_bytes:");
     return stats;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 struct process_stats {
+    char name[20];
     uint64_t cpu_us; /* user + system */
     uint64_t pss_kib;
     uint64_t written_bytes;
