@@ -22,8 +22,13 @@ CUTS ?=
 SEED ?=
 export FAULTS CUTS SEED
 
+# make bench: folder of the report; QUICK=1: does it work at all; ONLY="part of a step's name"
+OUT ?= bench
+QUICK ?=
+ONLY ?=
+
 .PHONY: run test build unit conformance integration cluster checker chaos powercut planted fuzz checks
-.PHONY: format docs clean help
+.PHONY: bench scenarios format docs clean help
 
 help:
 	@echo "make run     build and start the four services here (DATA=var HTTP_PORT=8080 WS_PORT=8083"
@@ -32,6 +37,8 @@ help:
 	@echo "make test    install what tests need and run them (SANITIZE=address or thread)"
 	@echo "             parts: make unit conformance integration cluster checker planted fuzz checks,"
 	@echo "             make chaos FAULTS=60 SEED=1, make powercut CUTS=100 SEED=1"
+	@echo "make bench   measure against mosquitto, write bench/report.html (QUICK=1; ONLY=groups; OUT=bench)"
+	@echo "make scenarios  run the JMeter and Gatling scenarios with their own tools"
 	@echo "make build   build into $(BUILD)/;  make format;  make docs;  make clean"
 
 run:
@@ -50,6 +57,16 @@ test:
 unit conformance integration cluster checker chaos powercut planted fuzz checks:
 	@scripts/install-packages.sh test
 	@exec scripts/test.sh $@
+
+bench:
+	@scripts/install-packages.sh bench
+	@TARGETS="pipit-auth pipit-connection pipit-routing pipit-storage pipit-load" scripts/build.sh
+	@/usr/bin/python3 loadtest/bench.py --build $(BUILD) --out $(OUT) $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+scenarios:
+	@scripts/install-packages.sh test
+	@TARGETS="pipit-auth pipit-connection pipit-routing pipit-storage" scripts/build.sh
+	@PIPIT_BUILD=$(BUILD) loadtest/check-scenarios.sh
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format-19 -i

@@ -35,7 +35,7 @@ built() { # built CC SANITIZE [FUZZ]: builds into its own folder, named by build
 
 run_unit() {
     headline "unit tests, gcc${suffix}"
-    built gcc "$sanitize" && count_ctest "$build" '^(common|proto|auth|connection|routing|storage)_'
+    built gcc "$sanitize" && count_ctest "$build" '^(common|proto|loadtest|auth|connection|routing|storage)_'
     if [ -z "$sanitize" ]; then
         headline "unit and conformance tests, clang"
         built clang-19 "" && count_ctest "$build" '.'
@@ -155,7 +155,8 @@ run_checks() {
     count "size check finds planted violations" scripts/check-sizes.sh --self-test
     count "clang-format" bash -c \
         "git ls-files '*.c' '*.h' | xargs clang-format-19 --dry-run --Werror"
-    count "shellcheck" bash -c "shellcheck -x scripts/*.sh scripts/lib/*.sh .ci/run"
+    count "shellcheck" bash -c "shellcheck -x scripts/*.sh scripts/lib/*.sh .ci/run \
+            loadtest/*.sh loadtest/locust/*.sh"
     if built gcc ""; then
         count "generated reference pages are current" "${without_ours[@]}" BUILD="$build" \
             scripts/generate-docs.sh --check
