@@ -25,9 +25,9 @@ static void give_up(const char *what) {
 
 void client_close(struct client *client) {
     if (client->watch.fd >= 0) {
+        int fd = client->watch.fd;
         loop_fd_remove(client->loop, &client->watch);
-        close(client->watch.fd);
-        client->watch.fd = -1;
+        (void)close(fd); /* nothing is owed to it */
     }
     client->connected = client->ready = client->upgraded = false;
 }
@@ -104,6 +104,7 @@ static void on_ready(struct loop_fd *watch, uint32_t events) {
 }
 
 void client_open(struct client *client) {
+    CONTRACT(client->watch.fd < 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(client->port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -20,9 +20,9 @@
 
 static void disconnect(struct rest_link *link) {
     if (link->watch.fd >= 0) {
+        int fd = link->watch.fd;
         loop_fd_remove(link->loop, &link->watch);
-        (void)close(link->watch.fd); /* nothing is owed to it */
-        link->watch.fd = -1;
+        (void)close(fd); /* nothing is owed to it */
     }
     link->connected = false;
     buf_clear(&link->in);

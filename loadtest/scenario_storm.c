@@ -19,6 +19,7 @@ static void begin(struct engine *engine) {
     engine->ready = 0;
     for (uint32_t i = 0; i < engine->options->clients; i++) {
         client_close(&engine->clients[i]);
+        loop_timer_stop(engine->loop, &engine->clients[i].retry);
     }
     for (uint32_t i = 0; i < engine->options->clients; i++) {
         client_open(&engine->clients[i]);
