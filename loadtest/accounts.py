@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 PASSWORD = "quiet-otter-lamp"
+INVITE_USES_MAX = 1000
 
 
 def call(url, body, token=None):
@@ -48,10 +49,12 @@ def main():
     if options.invite:
         body = {"invite": options.invite, "user": "loadadmin", "password": PASSWORD}
         admin = call(options.url + "/v1/register", body)["access_token"]
-        code = call(options.url + "/v1/admin/invites", {"uses": options.count}, admin)["invite"]
+        codes = [call(options.url + "/v1/admin/invites", {"uses": INVITE_USES_MAX}, admin)["invite"]
+                 for _ in range(0, options.count, INVITE_USES_MAX)]
 
     def account(name):
         if options.invite:
+            code = codes[int(name.removeprefix("load")) // INVITE_USES_MAX]
             body = {"invite": code, "user": name, "password": PASSWORD}
             return call(options.url + "/v1/register", body)["access_token"]
         return call(options.url + "/v1/login", {"user": name, "password": PASSWORD})["access_token"]

@@ -67,7 +67,7 @@ class Bench:
         command += ["--pids", ",".join(map(str, server.pids()))]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode not in (0, 1) or not done.stdout:
-            # What was measured before is not thrown away; a threshold without its value does not hold.
+            # A threshold without its value does not hold.
             print(f"bench: {step.label}, {name}: {done.stderr.strip()[-500:]}", file=sys.stderr)
             return
         self.runs.append({"scenario": step.scenario, "label": step.label, "server": name, "round": round_number,
@@ -94,7 +94,10 @@ class Bench:
         if not self.planned:
             raise SystemExit(f"bench: no step has '{self.only}' in its name")
         for world in worlds:
-            self.play(world)
+            try:
+                self.play(world)
+            except SystemExit as problem:  # what was measured before is not thrown away
+                print(problem, file=sys.stderr)
         return {
             "pipit_bench": 1,
             "machine": describe_machine(),
