@@ -93,30 +93,32 @@ static struct topic *find_topic(struct stream_publisher *publisher, uint64_t nam
     return node != NULL ? CONTAINER_OF(node, struct topic, node) : NULL;
 }
 
-/* Loss is noticed by the numbers, so nobody has to be told here. */
-void stream_flush(struct stream_publisher *publisher) {
+enum err stream_flush(struct stream_publisher *publisher) {
     const uint8_t *bytes = buf_data(&publisher->bundle);
     size_t count = buf_len(&publisher->bundle);
-    uint8_t head[TOPIC_BYTES];
-    put_u64(head, STREAM_TOPIC_BUNDLE);
+    enum err error = ERR_OK;
     if (publisher->parts == 1) {
-        err_ignore(bus_publish(publisher->bus, bytes + PART_HEAD_BYTES, count - PART_HEAD_BYTES));
+        error = bus_publish(publisher->bus, bytes + PART_HEAD_BYTES, count - PART_HEAD_BYTES);
     } else if (publisher->parts > 1) {
-        err_ignore(bus_publish_parts(publisher->bus, head, sizeof head, bytes, count));
+        uint8_t head[TOPIC_BYTES];
+        put_u64(head, STREAM_TOPIC_BUNDLE);
+        error = bus_publish_parts(publisher->bus, head, sizeof head, bytes, count);
     }
     buf_clear(&publisher->bundle);
     publisher->parts = 0;
+    return error;
 }
 
+/* Loss is noticed by the numbers. */
 static void on_turn_end(struct loop_hook *hook) {
-    stream_flush(CONTAINER_OF(hook, struct stream_publisher, turn_end));
+    err_ignore(stream_flush(CONTAINER_OF(hook, struct stream_publisher, turn_end)));
 }
 
 static bool add_part(struct stream_publisher *publisher, const uint8_t head[FRAME_HEAD_BYTES],
                      const void *payload, size_t bytes) {
     size_t all = PART_HEAD_BYTES + FRAME_HEAD_BYTES + bytes;
     if (all > BUNDLE_BYTES_MAX - buf_len(&publisher->bundle)) {
-        stream_flush(publisher);
+        err_ignore(stream_flush(publisher));
     }
     uint8_t *room = NULL;
     if (all > BUNDLE_BYTES_MAX || buf_reserve(&publisher->bundle, all, &room) != ERR_OK) {
@@ -141,7 +143,7 @@ static enum err send_frame(struct stream_publisher *publisher, const struct topi
     if (topic->name != STREAM_TOPIC_ALL && add_part(publisher, head, payload, bytes)) {
         return ERR_OK;
     }
-    stream_flush(publisher); /* behind what waits */
+    err_ignore(stream_flush(publisher)); /* behind what waits */
     return bus_publish_parts(publisher->bus, head, sizeof head, payload, bytes);
 }
 
@@ -198,7 +200,7 @@ void stream_publisher_destroy(struct stream_publisher **publisher) {
     *publisher = NULL;
     loop_timer_stop(gone->loop, &gone->heartbeat);
     if (gone->hooked) {
-        stream_flush(gone);
+        err_ignore(stream_flush(gone));
         loop_hook_remove(gone->loop, &gone->turn_end);
     }
     bus_publisher_close(&gone->bus);

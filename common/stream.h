@@ -35,9 +35,10 @@ void stream_topic_close(struct stream_publisher *publisher, uint64_t topic);
  * from the bus: the number is used up, so subscribers notice. */
 enum err stream_publish(struct stream_publisher *publisher, uint64_t topic, const void *payload,
                         size_t bytes) MUST_CHECK;
-/* Sends what was published in this turn; happens by itself at the turn's end. Topic 0 never waits.
+/* Sends what was published in this turn; happens by itself at the turn's end, without anybody to
+ * tell of an error. Topic 0 never waits. ERR_NO_MEMORY: all of it is lost, and subscribers notice.
  */
-void stream_flush(struct stream_publisher *publisher);
+enum err stream_flush(struct stream_publisher *publisher) MUST_CHECK;
 
 enum stream_trouble { STREAM_GAP, STREAM_NEW_BOOT, STREAM_SILENT };
 struct stream_subscriber;

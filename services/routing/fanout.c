@@ -40,21 +40,23 @@ void fanout_destroy(struct fanout **fanout) {
 
 /* --- deliveries */
 
-static void publish_scratch(struct routing *routing, const struct endpoint *endpoint,
-                            enum err packed) {
+static void check_published(enum err error) {
     static struct log_limit limit;
-    enum err error = packed;
-    if (error == ERR_OK) {
-        error = stream_publish(routing->publisher, endpoint->id, buf_data(&routing->scratch),
-                               buf_len(&routing->scratch));
-    }
     if (error != ERR_OK) {
         metric_add(&routing_metrics.publish_failures, 1);
         if (log_allowed(&limit, 1)) {
             log_event(LOG_WARN, "deliveries lost; endpoints will fetch them from history",
-                      F_TEXT("addr", endpoint->address), F_ERR(error));
+                      F_ERR(error));
         }
     }
+}
+
+static void publish_scratch(struct routing *routing, const struct endpoint *endpoint,
+                            enum err packed) {
+    check_published(packed != ERR_OK
+                        ? packed
+                        : stream_publish(routing->publisher, endpoint->id,
+                                         buf_data(&routing->scratch), buf_len(&routing->scratch)));
 }
 
 static void flush_endpoint(struct routing *routing, struct endpoint *endpoint) {
@@ -157,7 +159,7 @@ void fanout_flush(struct routing *routing) {
     while ((node = list_pop_front(&routing->fanout->dirty)) != NULL) {
         flush_endpoint(routing, CONTAINER_OF(node, struct endpoint, dirty_node));
     }
-    stream_flush(routing->publisher);
+    check_published(stream_flush(routing->publisher));
     while ((node = list_pop_front(&routing->fanout->replies)) != NULL) {
         struct submit_batch *batch = CONTAINER_OF(node, struct submit_batch, node);
         Pipit__SubmitReply reply = PIPIT__SUBMIT_REPLY__INIT;
