@@ -273,7 +273,7 @@ enum err loop_run(struct loop *loop) {
         if (error != ERR_OK) {
             return error;
         }
-        if (loop->rest_us > 0 && loop->found >= LOOP_LOAD_EVENTS) {
+        if (loop->found >= LOOP_LOAD_EVENTS && !atomic_load(&loop->stopped)) {
             rest(loop);
         }
     }
