@@ -156,6 +156,13 @@ void admit_submit(struct pending *pending) {
     admit_to(routing, id, pending);
 }
 
+void admit_refuse(struct pending *pending, enum reason reason, uint32_t retry_ms) {
+    char id[LIMIT_CONVERSATION_ID_BYTES + 1];
+    enum reason shape = check_shape(pending->submit);
+    bool known = shape == REASON_OK && resolve_id(pending, id) == REASON_OK;
+    refuse_early(known ? conversation_find(pending->routing, id) : NULL, pending, reason, retry_ms);
+}
+
 /* --- with the conversation */
 
 static bool answer_repeated(struct conversation *conversation, struct pending *pending) {

@@ -16,6 +16,8 @@ enum admit_result {
 
 /* Shape, size, id, age, rate and room. Resolves the submit or hands it to its conversation. */
 void admit_submit(struct pending *pending);
+/* Refuses it whatever it is; what its session sent behind it is refused as well (turns.h). */
+void admit_refuse(struct pending *pending, enum reason reason, uint32_t retry_ms);
 /* Membership, target and repetition, against loaded members. The pending submit is on no list. */
 enum admit_result admit_member(struct conversation *conversation, struct pending *pending);
 

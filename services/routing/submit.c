@@ -200,8 +200,7 @@ static void receive_all(struct routing *routing, struct submit_batch *batch,
     for (size_t i = 0; i < message->n_submits; i++) {
         pendings[i].routing = routing;
         if (overload) {
-            submit_resolve(&pendings[i], &(struct submit_outcome){.reason = REASON_OVERLOAD,
-                                                                  .retry_ms = ADMIT_RETRY_MS});
+            admit_refuse(&pendings[i], REASON_OVERLOAD, ADMIT_RETRY_MS);
         } else {
             admit_submit(&pendings[i]);
         }

@@ -159,6 +159,22 @@ static void the_rate_limit_keeps_the_order(void **state) {
     clock_fake_off();
 }
 
+static void overload_keeps_the_order(void **state) {
+    (void)state;
+    struct message known, first, second;
+    make(&known, "load");
+    make(&first, "a");
+    make(&second, "b");
+    uint64_t *bytes_max = &world.settings[0].pending_bytes_max;
+    uint64_t enough = *bytes_max;
+    assert_int_equal(take_turn(&known, 1, 1)->reason, REASON_OK);
+    *bytes_max = 1; /* every batch is too much */
+    assert_int_equal(take_turn(&first, 2, 2)->reason, REASON_OVERLOAD);
+    *bytes_max = enough;
+    assert_int_equal(take_turn(&second, 3, 2)->reason, REASON_UNAVAILABLE);
+    assert_int_equal(take_turn(&first, 4, 4)->seq, 2);
+}
+
 /* --- copies */
 
 static void make_copies(struct message *first, struct message *copy) {
@@ -245,6 +261,7 @@ int main(void) {
         cmocka_unit_test(turns_are_bounded),
         TEST(nothing_overtakes_what_is_tried_again, start),
         TEST(the_rate_limit_keeps_the_order, start_limited),
+        TEST(overload_keeps_the_order, start),
         TEST(the_first_one_may_come_last, start),
         TEST(the_first_one_waits_for_its_copy, start),
         TEST(copies_through_two_instances_are_stored_once, start_two),
