@@ -175,10 +175,14 @@ static enum err user_rev(struct mongo_session *session, const char *user, uint64
     return error;
 }
 
-static enum err take_back(struct mongo_session *session, const char *key) {
+/* Unless another login of the same device has renewed it meanwhile. */
+static enum err take_back(struct mongo_session *session, const Pipit__SessionCreate *request,
+                          const char *key) {
     bson_t filter;
     size_t deleted = 0;
     mongo_id_filter(&filter, key);
+    BSON_APPEND_INT64(&filter, "created", (int64_t)request->now_ms);
+    BSON_APPEND_INT64(&filter, "seen", (int64_t)request->now_ms);
     enum err error = mongo_delete(session, MONGO_DEVICES, &filter, &deleted);
     bson_destroy(&filter);
     return error;
@@ -204,7 +208,7 @@ static enum err add_counted(struct mongo_session *session, const Pipit__SessionC
         error = mongo_swap(session, MONGO_USERS, user, rev, NULL, &nothing, lost);
     }
     if (inserted && (error != ERR_OK || *lost)) { /* a device that nobody has would count */
-        enum err undone = take_back(session, key);
+        enum err undone = take_back(session, request, key);
         error = error != ERR_OK ? error : undone;
     }
     bson_destroy(&nothing);
