@@ -54,7 +54,9 @@ static bool place(struct hub_peer *from, struct hub_pending *pending, const Pipi
     if (hub_ingress_collect(to, pending, submit)) {
         return true;
     }
-    if (hub_ingress_blocked(to) || to->ingress->batch.flights >= HUB_FLIGHTS_PER_PEER_MAX) {
+    /* An empty batch that takes nothing: no memory. */
+    if (to->ingress->batch.count == 0 || hub_ingress_blocked(to) ||
+        to->ingress->batch.flights >= HUB_FLIGHTS_PER_PEER_MAX) {
         return false;
     }
     hub_flight_send(to);
