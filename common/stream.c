@@ -48,6 +48,7 @@ struct stream_publisher {
     struct loop_timer heartbeat;
     struct buf bundle; /* parts of this turn */
     size_t parts;
+    enum err early_error; /* of a bundle that left before the turn's end */
     struct loop_hook turn_end;
     bool hooked;
 };
@@ -93,7 +94,7 @@ static struct topic *find_topic(struct stream_publisher *publisher, uint64_t nam
     return node != NULL ? CONTAINER_OF(node, struct topic, node) : NULL;
 }
 
-enum err stream_flush(struct stream_publisher *publisher) {
+static enum err send_bundle(struct stream_publisher *publisher) {
     const uint8_t *bytes = buf_data(&publisher->bundle);
     size_t count = buf_len(&publisher->bundle);
     enum err error = ERR_OK;
@@ -109,6 +110,19 @@ enum err stream_flush(struct stream_publisher *publisher) {
     return error;
 }
 
+/* In the middle of a turn. */
+static void send_early(struct stream_publisher *publisher) {
+    enum err error = send_bundle(publisher);
+    publisher->early_error = publisher->early_error != ERR_OK ? publisher->early_error : error;
+}
+
+enum err stream_flush(struct stream_publisher *publisher) {
+    enum err error = send_bundle(publisher);
+    enum err early = publisher->early_error;
+    publisher->early_error = ERR_OK;
+    return early != ERR_OK ? early : error;
+}
+
 /* Loss is noticed by the numbers. */
 static void on_turn_end(struct loop_hook *hook) {
     err_ignore(stream_flush(CONTAINER_OF(hook, struct stream_publisher, turn_end)));
@@ -118,7 +132,7 @@ static bool add_part(struct stream_publisher *publisher, const uint8_t head[FRAM
                      const void *payload, size_t bytes) {
     size_t all = PART_HEAD_BYTES + FRAME_HEAD_BYTES + bytes;
     if (all > BUNDLE_BYTES_MAX - buf_len(&publisher->bundle)) {
-        err_ignore(stream_flush(publisher));
+        send_early(publisher);
     }
     uint8_t *room = NULL;
     if (all > BUNDLE_BYTES_MAX || buf_reserve(&publisher->bundle, all, &room) != ERR_OK) {
@@ -143,12 +157,12 @@ static enum err send_frame(struct stream_publisher *publisher, const struct topi
     if (topic->name != STREAM_TOPIC_ALL && add_part(publisher, head, payload, bytes)) {
         return ERR_OK;
     }
-    err_ignore(stream_flush(publisher)); /* behind what waits */
+    send_early(publisher); /* behind what waits */
     return bus_publish_parts(publisher->bus, head, sizeof head, payload, bytes);
 }
 
 static void send_heartbeat(struct stream_publisher *publisher, const struct topic *topic) {
-    (void)send_frame(publisher, topic, NULL, 0); /* out of memory: the next one is a second away */
+    (void)send_frame(publisher, topic, NULL, 0); /* out of memory: the next one is near */
 }
 
 static void on_heartbeat(struct loop_timer *timer) {
