@@ -40,7 +40,7 @@ struct bus_settings {
          "Addresses of the auth instances."},                                                      \
         {"bus",      "message_bytes_max",                                                          \
          CONF_BYTES, offsetof(settings_type, bus.message_bytes_max),                               \
-         "8MiB",     "64KiB",                                                                      \
+         "8MiB",     "2MiB",                                                                       \
          "64MiB",    "Largest message between services."},                                         \
         {"bus",                                                                                    \
          "timeout",                                                                                \

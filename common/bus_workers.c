@@ -3,8 +3,9 @@
  * nng starts two workers for each core and hands every step of a message (header read, body read,
  * sent, delivered to the protocol) to one of them, and wakes another one for it whenever one
  * sleeps: a dozen wake-ups for a message, each as dear as the message itself. None of the callbacks
- * does more than move a pointer, so one worker is enough. nng 1.5 has no setting for that; what it
- * has are callbacks that may take their time, so all workers but one get one that never ends. */
+ * does more than move a pointer, TLS apart, so one worker is enough. nng 1.5 has no setting for
+ * that; what it has are callbacks that may take their time, so all workers but one get one that
+ * never ends. */
 #include "common/bus_private.h"
 
 #include <dirent.h>

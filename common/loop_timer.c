@@ -3,7 +3,7 @@
  *
  * A pairing heap makes start and move O(1), which is what per-connection time-outs do all day, and
  * pays O(log n) amortised only when a timer fires or stops. A hierarchical wheel is faster still
- * but rounds due times, and 0.5 ms batching windows need the microseconds.
+ * but rounds due times, and the beat of batches needs the microseconds.
  *
  * heap_prev points at the left sibling, or at the parent for a first child; the root has none.
  * Source: Fredman, Sedgewick, Sleator, Tarjan, "The pairing heap" (1986), two-pass variant. */

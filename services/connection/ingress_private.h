@@ -38,7 +38,7 @@ struct hub_ingress {
     struct list all;          /* flights */
     struct list idle;         /* of these, with their memory */
     struct list failed;       /* pendings that are answered from hub_soon */
-    struct loop_timer window; /* the oldest entry of some batch has waited enough */
+    struct loop_timer window; /* the beat on which some batch leaves */
     struct hub_sent sent;
     struct arena again; /* a returned flight unpacked */
     uint64_t flight_number;

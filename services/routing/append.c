@@ -2,7 +2,7 @@
  *
  * Conversations with admitted messages wait on a list. At the end of each turn as many of them as
  * common/batch allows leave in one AppendBatch: at once when nothing is in flight, so an idle
- * system adds no wait; otherwise when enough has gathered or half a millisecond has passed. Several
+ * system adds no wait; otherwise when enough has gathered or at the next beat. Several
  * batches may be in flight, but a conversation is in one at most (busy), which keeps its order
  * whatever storage does with the batches.
  *

@@ -56,7 +56,7 @@ static void what_comes_while_one_flies_travels_together(void **state) {
     }
     assert_int_equal(routing->held_count, 1); /* collecting: time stands still */
     world_advance(world, 1000);
-    UNTIL(world, routing->held_count == 2); /* the oldest waited half a millisecond */
+    UNTIL(world, routing->held_count == 2); /* the beat */
     routing_release(routing);
     UNTIL(world, ann->result_count == 40);
     assert_int_equal(routing->batches, 3);
