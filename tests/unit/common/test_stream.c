@@ -14,8 +14,6 @@
 
 #include <cmocka.h>
 
-#define MESSAGE_BYTES_MAX 4096u
-
 static struct loop *loop;
 static struct bus *bus;
 static char url[BUS_URL_BYTES];
@@ -366,6 +364,16 @@ static bool tallied(void *arg) {
     return false;
 }
 
+/* Tallies everything from now on. */
+static struct bus_subscriber *begin_tally(struct tally *tally, struct stream_publisher *publisher) {
+    struct bus_subscriber *everything;
+    *tally = (struct tally){.publisher = publisher};
+    assert_int_equal(bus_subscriber_create(bus, url, on_tally, tally, &everything), ERR_OK);
+    assert_int_equal(bus_subscribe(everything, "", 0), ERR_OK);
+    assert_true(support_turn_until(loop, tallied, tally));
+    return everything;
+}
+
 static void heartbeats_reach_all_topics(void **state) {
     (void)state;
     struct stream_publisher *publisher = open_publisher(20);
@@ -384,11 +392,8 @@ static void heartbeats_reach_all_topics(void **state) {
     greet(publisher, &all, STREAM_TOPIC_ALL, 1);
     greet(publisher, &one, 80, 1);
     greet(publisher, &other, 99, 1);
-    struct bus_subscriber *everything;
-    struct tally tally = {.publisher = publisher};
-    assert_int_equal(bus_subscriber_create(bus, url, on_tally, &tally, &everything), ERR_OK);
-    assert_int_equal(bus_subscribe(everything, "", 0), ERR_OK);
-    assert_true(support_turn_until(loop, tallied, &tally));
+    struct tally tally;
+    struct bus_subscriber *everything = begin_tally(&tally, publisher);
     for (unsigned second = 1; second <= 2; second++) { /* 20 topics and everybody's */
         unsigned heartbeats = tally.heartbeats;
         clock_fake_advance_us(STREAM_HEARTBEAT_US);
@@ -429,11 +434,8 @@ static void one_turn_is_one_publication(void **state) {
     listen_to(&other, 99);
     greet(publisher, &one, 80, 1);
     greet(publisher, &other, 99, 1);
-    struct bus_subscriber *everything;
-    struct tally tally = {.publisher = publisher};
-    assert_int_equal(bus_subscriber_create(bus, url, on_tally, &tally, &everything), ERR_OK);
-    assert_int_equal(bus_subscribe(everything, "", 0), ERR_OK);
-    assert_true(support_turn_until(loop, tallied, &tally));
+    struct tally tally;
+    struct bus_subscriber *everything = begin_tally(&tally, publisher);
     let_quiet();
     unsigned publications = tally.publications, messages = tally.messages;
     for (uint32_t number = 1; number <= 10; number++) {
@@ -464,6 +466,35 @@ static void one_turn_is_one_publication(void **state) {
     bus_subscriber_close(&everything);
     stream_subscriber_destroy(&one.subscriber);
     stream_publisher_destroy(&publisher);
+}
+
+/* Whoever flushes hears of it, also of a bundle that was full before; subscribers notice. */
+static void a_bundle_that_is_lost_is_told(void **state) {
+    (void)state;
+    struct bus *narrow;
+    struct bus_config config = {.message_bytes_max = 4096};
+    assert_int_equal(bus_create(loop, &config, &narrow), ERR_OK);
+    struct stream_publisher *publisher;
+    assert_int_equal(stream_publisher_create(loop, narrow, url, 4, &publisher), ERR_OK);
+    struct listener listener;
+    listen_to(&listener, 80);
+    greet(publisher, &listener, 80, 1);
+    static uint8_t payload[3000];
+    memcpy(payload, &(uint32_t){1}, sizeof(uint32_t));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(stream_publish(publisher, 80, payload, sizeof payload), ERR_OK);
+    }
+    assert_int_equal(stream_flush(publisher), ERR_TOO_LARGE);
+    assert_int_equal(stream_flush(publisher), ERR_OK); /* told once */
+    for (int i = 0; i < 21; i++) {                     /* 20 of them fill a bundle */
+        assert_int_equal(stream_publish(publisher, 80, payload, sizeof payload), ERR_OK);
+    }
+    assert_int_equal(stream_flush(publisher), ERR_TOO_LARGE);
+    assert_true(support_turn_until_count(loop, &listener.gaps, 1));
+    let_quiet();
+    stream_subscriber_destroy(&listener.subscriber);
+    stream_publisher_destroy(&publisher);
+    bus_destroy(&narrow);
 }
 
 /* A part that says it is longer than the bundle, or too short for a frame, ends it. */
@@ -576,6 +607,7 @@ int main(void) {
         STREAM_TEST(a_publisher_never_heard_is_silent_too),
         STREAM_TEST(heartbeats_reach_all_topics),
         STREAM_TEST(one_turn_is_one_publication),
+        STREAM_TEST(a_bundle_that_is_lost_is_told),
         STREAM_TEST(broken_bundles_are_ignored),
         STREAM_TEST(callbacks_may_destroy_the_subscriber),
         STREAM_TEST(a_flood_loses_and_every_loss_is_told),
