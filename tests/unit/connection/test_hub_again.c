@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "common/mem.h"
 #include "services/connection/hub_metrics.h"
 #include "services/connection/hub_private.h"
 #include "services/connection/ingress_private.h"
@@ -117,6 +118,29 @@ static void what_was_stored_is_not_stored_again(void **state) {
     bus_server_close(&owner_of(&scene)->server);
     check_order(&scene);
     end(&scene);
+}
+
+/* Whichever allocation of the move fails: it goes on later, and nothing is out of order. */
+static void a_move_survives_lack_of_memory(void **state) {
+    (void)state;
+    for (uint64_t nth = 1; nth <= 5; nth++) { /* later ones are the script's */
+        struct scene scene = begin(2);
+        fill(&scene);
+        bus_server_close(&owner_of(&scene)->server);
+        (void)mem_fault_set(nth, 1);
+        UNTIL(scene.world,
+              scene.world->routing[scene.other].submit_count > 0 || scene.ann->result_count > 1);
+        (void)mem_fault_set(0, 0);
+        UNTIL(scene.world, scene.ann->result_count == scene.sent);
+        uint64_t last = 0;
+        for (size_t i = 0; i < scene.sent; i++) {
+            const struct client_result *result = &scene.ann->results[i];
+            assert_true(result->reason == REASON_OK || reason_retryable(result->reason));
+            assert_true(result->reason != REASON_OK || result->seq > last);
+            last = result->reason == REASON_OK ? result->seq : last;
+        }
+        end(&scene);
+    }
 }
 
 static void a_refusal_of_the_second_one_is_no_refusal(void **state) {
@@ -313,6 +337,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_messages_of_a_dead_instance_keep_their_order),
         cmocka_unit_test(what_was_stored_is_not_stored_again),
+        cmocka_unit_test(a_move_survives_lack_of_memory),
         cmocka_unit_test(a_refusal_of_the_second_one_is_no_refusal),
         cmocka_unit_test(the_same_instance_gets_them_again),
         cmocka_unit_test(without_any_instance_the_outcome_is_unknown),
