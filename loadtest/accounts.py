@@ -18,10 +18,12 @@ import urllib.request
 
 PASSWORD = "quiet-otter-lamp"
 INVITE_USES_MAX = 1000
+PATIENCE_S = 180
 
 
 def call(url, body, token=None):
-    """POSTs JSON; waits and repeats when the server is busy."""
+    """POSTs JSON; waits and repeats when the server is busy, for some minutes."""
+    deadline = time.monotonic() + PATIENCE_S
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -31,7 +33,7 @@ def call(url, body, token=None):
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            if error.code not in (429, 503):
+            if error.code not in (429, 503) or time.monotonic() > deadline:
                 raise SystemExit(f"{url}: {error.code} {error.read().decode()}") from None
             time.sleep(float(error.headers.get("Retry-After", "1")))
 

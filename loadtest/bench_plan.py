@@ -138,14 +138,14 @@ THRESHOLDS = (
 
 
 def _wrong(runs):
-    """Lost, duplicated, reordered, refused and missing over all of Pipit's runs."""
-    members = ("lost", "duplicated", "reordered", "refused", "missing")
+    """Lost, duplicated, reordered, refused, missing and closed over all of Pipit's runs."""
+    members = ("lost", "duplicated", "reordered", "refused", "missing", "closed")
     return sum(run["result"].get(member, 0) for run in runs if run["server"] == "pipit" for member in members)
 
 
 def thresholds(runs, quick, only):
     """A quick run says nothing of speed, only whether everything arrived."""
-    found = [{"name": "lost, duplicated, reordered, refused or missing", "value": _wrong(runs), "limit": 0,
+    found = [{"name": "lost, duplicated, reordered, refused, missing or closed", "value": _wrong(runs), "limit": 0,
               "relation": "<=", "unit": "", "passed": _wrong(runs) == 0}]
     for name, label, measure, relation, limit, unit in THRESHOLDS:
         if quick or only not in label:

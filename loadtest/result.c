@@ -98,7 +98,7 @@ uint64_t result_lost(const struct result *result) {
 
 bool result_whole(const struct result *result) {
     return result_lost(result) + result->duplicated + result->reordered + result->refused +
-                   result->missing ==
+                   result->missing + result->closed ==
                0 &&
            result->acked == result->sent;
 }

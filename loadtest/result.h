@@ -33,7 +33,7 @@ struct result {
 /* Messages that nobody will get any more, over all receivers; logins that failed and connections
  * that did not come back are not in it. */
 uint64_t result_lost(const struct result *result);
-/* Everything arrived once, in order, and nobody was refused. */
+/* Everything arrived once, in order, and nobody was refused or closed. */
 bool result_whole(const struct result *result);
 void result_print(const struct load_options *options, const struct result *result); /* JSON */
 

@@ -1,5 +1,6 @@
 """The load generator: each scenario at small scale, and that it notices what goes wrong."""
 
+import concurrent.futures
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import urllib.parse
 import pytest
 
 from faulty_relay import FaultyWs
-from ports import BUILD, ROOT, SLOW, free_port
+from ports import BUILD, ROOT, SLOW, free_port, wait_until
 
 CLIENTS, GROUP = 20, 10
 
@@ -67,6 +68,15 @@ def test_damage_is_noticed(stack, files):
         code, result = load(stack, files, "direct", "--protocol", "ws", "--rate", 200, ws_url=relay.url)
     assert code == 1 and not result["whole"]
     assert result["lost"] > 0 and result["duplicated"] > 0 and result["reordered"] > 0, result
+
+
+def test_a_closed_connection_is_no_success(stack, files):
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        with FaultyWs(free_port(), stack.ws_url) as relay:
+            run = thread.submit(load, stack, files, "direct", "--protocol", "ws", "--rate", 20, ws_url=relay.url)
+            wait_until(lambda: relay.passed > 5, 10 * SLOW, "messages through the relay")
+        code, result = run.result()
+    assert code == 1 and result["closed"] == CLIENTS, result
 
 
 def test_a_refused_login_is_no_success(stack, files):
