@@ -14,7 +14,7 @@ run_packages=(
 )
 test_packages=(
     clang-19 libclang-rt-19-dev llvm-19 clang-format-19 ccache
-    python3 python3-pytest python3-paho-mqtt python3-websocket python3-websockets
+    python3 python3-pytest python3-pytest-timeout python3-paho-mqtt python3-websocket python3-websockets
     python3-requests python3-yaml python3-jsonschema python3-cryptography python3-jwt
     python3-pymongo python3-hypothesis python3-venv
     procps iproute2 openssl strace gdb shellcheck

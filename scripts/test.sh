@@ -98,22 +98,22 @@ run_chaos() {
         verdict "FerretDB for the fault run" 1
         return
     }
-    count_live "fault run" env PIPIT_BUILD="$PWD/$build" PIPIT_FERRETDB="$binary" \
+    count_live $((20 + ${FAULTS:-60} / 2)) "fault run" env PIPIT_BUILD="$PWD/$build" PIPIT_FERRETDB="$binary" \
         /usr/bin/python3 tests/chaos/run.py --faults "${FAULTS:-60}"
 }
 
 run_powercut() {
     headline "${CUTS:-100} power cuts${suffix}"
     built gcc "$sanitize" || return
-    count_live "power cuts" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 tests/powercut/run.py \
+    count_live $((10 + ${CUTS:-100} / 10)) "power cuts" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 tests/powercut/run.py \
         --cuts "${CUTS:-100}" ${SEED:+--seed "$SEED"}
-    count_live "failing calls" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 \
+    count_live 15 "failing calls" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 \
         tests/powercut/sweep.py ${SEED:+--seed "$SEED"}
 }
 
 run_planted() {
     headline "bugs planted in storage are caught"
-    built gcc "" && count_live "planted bugs" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 \
+    built gcc "" && count_live 30 "planted bugs" env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 \
         tests/planted/run.py
 }
 

@@ -3,6 +3,10 @@
 # shellcheck shell=bash disable=SC2154
 
 passed=0 failed=0
+# Programs with a sanitizer take their time.
+slow=${sanitize:+4} slow=${slow:-1}
+# No single test takes so long; on a new machine one of them builds FerretDB.
+TEST_SECONDS=900
 # Programs that read PIPIT_* as their settings refuse those that are meant for the tests.
 without_ours=(env -u PIPIT_CACHE -u PIPIT_TEST_MONGODB_URI)
 
@@ -31,12 +35,15 @@ count() {
     verdict "$name" "$status"
 }
 
-# count_live NAME COMMAND...: the same, for one that takes minutes and says how far it is.
+# count_live MINUTES NAME COMMAND...: the same, for one that takes a while and says how far it is. One
+# that hangs is a failure, not a run without an end.
 count_live() {
-    local name=$1
-    shift
-    "$@" 2>&1
-    verdict "$name" $?
+    local minutes=$1 name=$2 status
+    shift 2
+    timeout --foreground -k 30 "$((minutes * slow))m" "$@" 2>&1
+    status=$?
+    [ "$status" -ne 124 ] || echo "-- $name did not end in $((minutes * slow)) minutes"
+    verdict "$name" "$status"
 }
 
 # junit_totals FIRST [SECOND]: "passed failed" of a JUnit report, and into $results/again the tests
@@ -109,6 +116,7 @@ count_pytest() {
     local folder=$1 report
     shift
     local run=(env PIPIT_BUILD="$PWD/$build" /usr/bin/python3 -m pytest -q
+        --timeout "$((TEST_SECONDS * slow))"
         -o cache_dir="$results/$(basename "$folder").cache" "$@" "$folder")
     report=$results/$(basename "$folder").xml
     rm -f "$report"
@@ -120,7 +128,8 @@ count_pytest() {
 run_ctest() { # FOLDER REPORT OPTION...: quiet about what passes
     local folder=$1 report=$2
     shift 2
-    "${without_ours[@]}" ctest --test-dir "$folder" --output-on-failure --output-junit "$report" "$@" \
+    "${without_ours[@]}" ctest --test-dir "$folder" --output-on-failure --output-junit "$report" \
+        --timeout "$((TEST_SECONDS * slow))" "$@" \
         >"$results/ctest" 2>&1 ||
         grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .*Passed)' "$results/ctest" | tail -n 150
     grep -E '% tests passed|No tests' "$results/ctest" || true

@@ -80,12 +80,12 @@ def test_everything_arrives(fresh_stack, locust):
 
 
 def test_one_class_and_an_ordinary_invite(stack, locust, invite):
-    result = locust(stack, "--invite", invite, "GroupChat", seconds=3, users=5)
+    result = locust(stack, "--invite", invite, "GroupChat", seconds=6, users=5)
     assert result.code == 0, result.said
     assert count(result, "group: sent to received") > 0
     assert not [name for name in result.rows if name.startswith("direct")]
     # The accounts stay: next time it goes without an invite.
-    again = locust(stack, "GroupChat", seconds=3, users=5)
+    again = locust(stack, "GroupChat", seconds=6, users=5)
     assert again.code == 0, again.said
     assert count(again, "group: sent to received") > 0
 

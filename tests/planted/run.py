@@ -16,6 +16,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,12 +94,20 @@ def check(bug, folder):
     # What the check keeps as evidence goes with the bug. The disks stay where the next run clears up after a killed one.
     evidence = "TMPDIR" if bug.check == "chaos" else "PIPIT_KEPT"
     environment = os.environ | {"PIPIT_BUILD": str(folder), evidence: str(folder)}
+    said = folder / "said"  # no pipe: a grandchild that hangs would hold it open after its parent's end
+    with open(said, "w") as output:
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output,
+                                   start_new_session=True)
     try:
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=CHECK_SECONDS)
-    except subprocess.TimeoutExpired as late:
-        return False, f"the check did not end in {CHECK_SECONDS} s: {late.stdout}"
-    return done.returncode == 1 and re.search(bug.finds, done.stdout) is not None, done.stdout
+        status = running.wait(CHECK_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGTERM)  # it clears its disks away
+        time.sleep(10)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        return False, f"the check did not end in {CHECK_SECONDS} s: {said.read_text(errors='replace')}"
+    text = said.read_text(errors="replace")
+    return status == 1 and re.search(bug.finds, text) is not None, text
 
 
 def judge(bug, plant_only):

@@ -45,6 +45,17 @@ KINDS = {
 }
 SCRIPTS = ("new store", "old store")
 AT_ONCE = 2
+STRACE_SECONDS = 20
+
+
+def wait_for_end_of(trace, pid):
+    """strace is a process of its own: until it has told that the traced one ended. It pads short pids with blanks."""
+    end = re.compile(rf"^{pid} +\+\+\+ exited", re.MULTILINE)
+    deadline = time.monotonic() + STRACE_SECONDS
+    while not end.search(trace.read_text(errors="replace")):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"strace does not tell the end of {pid}: {trace.read_text(errors='replace')[-500:]}")
+        time.sleep(0.01)
 
 
 class Sweep:
@@ -113,9 +124,7 @@ class Sweep:
                 ours[(call, file)] += 1
             session.calls_log.unlink()
             data = str(session.disk.data)
-            last = f"{session.traced.pid} +++ exited"
-            while last not in trace.read_text(errors="replace"):  # strace is a process of its own
-                time.sleep(0.01)
+            wait_for_end_of(trace, session.traced.pid)
         finally:
             session.close()
         theirs = collections.Counter()
