@@ -9,7 +9,7 @@
 
 #define BATCH_COUNT_MAX 256
 #define BATCH_BYTES_MAX (64u * 1024u)
-#define BATCH_BEAT_US 4000u
+#define BATCH_BEAT_US 5000u
 /* Source: docs/explanation/performance.md. A message between services costs 50 to 100 us of CPU on
  * either side, whatever is in it, most of it for waking threads; a beat is what nobody notices. */
 

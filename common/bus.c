@@ -363,7 +363,7 @@ static enum err parse_port(const char *authority, size_t *host_bytes, unsigned *
         }
         value = value * 10 + (unsigned)(*digit - '0');
     }
-    if (value == 0 || value > 65534) { /* P + 1 must be a port as well */
+    if (value == 0 || value > 65535 - BUS_URL_PULSE) { /* P + 2 must be a port as well */
         return ERR_INVALID;
     }
     *host_bytes = (size_t)(colon - authority);
@@ -378,10 +378,11 @@ enum err bus_url_derive(const char *base, enum bus_url_kind kind, char url[BUS_U
         if (*path == '\0') {
             return ERR_INVALID;
         }
-        if (strlen(path) + sizeof ".rep" > sizeof address.sun_path) {
+        if (strlen(path) + sizeof ".pulse" > sizeof address.sun_path) {
             return ERR_TOO_LARGE;
         }
-        (void)snprintf(url, BUS_URL_BYTES, "%s%s", base, kind == BUS_URL_REP ? ".rep" : ".pub");
+        static const char *const suffixes[] = {".rep", ".pub", ".pulse"};
+        (void)snprintf(url, BUS_URL_BYTES, "%s%s", base, suffixes[kind]);
         return ERR_OK;
     }
     const char *authority = after_prefix(base, "tcp://");
@@ -397,8 +398,7 @@ enum err bus_url_derive(const char *base, enum bus_url_kind kind, char url[BUS_U
     if (before_port + sizeof ":65535" > BUS_URL_BYTES) {
         return ERR_TOO_LARGE;
     }
-    (void)snprintf(url, BUS_URL_BYTES, "%.*s:%u", (int)before_port, base,
-                   kind == BUS_URL_REP ? port : port + 1);
+    (void)snprintf(url, BUS_URL_BYTES, "%.*s:%u", (int)before_port, base, port + (unsigned)kind);
     return ERR_OK;
 }
 

@@ -31,10 +31,11 @@ enum err bus_create(struct loop *loop, const struct bus_config *config,
  * invalid then. */
 void bus_destroy(struct bus **bus);
 
-/* An instance has one base address; its two sockets derive from it: tcp://host:P answers requests
- * at P and publishes at P+1; ipc://path at path.rep and path.pub. Writes the derived URL,
- * NUL-terminated. ERR_INVALID for anything else, ERR_TOO_LARGE. */
-enum bus_url_kind { BUS_URL_REP, BUS_URL_PUB };
+/* An instance has one base address; its sockets derive from it: tcp://host:P answers requests at P,
+ * publishes at P+1, and, where subscribers of its heartbeats alone are to be spared its
+ * publications, sends those at P+2; ipc://path at path.rep, path.pub and path.pulse. Writes the
+ * derived URL, NUL-terminated. ERR_INVALID for anything else, ERR_TOO_LARGE. */
+enum bus_url_kind { BUS_URL_REP, BUS_URL_PUB, BUS_URL_PULSE };
 #define BUS_URL_BYTES 160
 enum err bus_url_derive(const char *base, enum bus_url_kind kind,
                         char url[BUS_URL_BYTES]) MUST_CHECK;

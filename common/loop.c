@@ -45,6 +45,7 @@ struct posted {
 
 struct loop {
     int epoll_fd;
+    int rest_fd; /* an epoll of wake_fd alone: what ends a rest */
     int wake_fd;
     bool no_pwait2; /* epoll_pwait2 was refused once */
     uint64_t now_us;
@@ -67,11 +68,10 @@ struct loop {
     struct posted *pool_free;
 };
 
-static enum err watch_wake_fd(struct loop *loop) {
+static enum err watch_wake_fd(const struct loop *loop, int epoll_fd) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
-    return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) == 0
-               ? ERR_OK
-               : err_from_errno(errno);
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) == 0 ? ERR_OK
+                                                                          : err_from_errno(errno);
 }
 
 enum err loop_create(size_t posted_max, struct loop **out) {
@@ -80,7 +80,7 @@ enum err loop_create(size_t posted_max, struct loop **out) {
     if (loop == NULL) {
         return ERR_NO_MEMORY;
     }
-    loop->epoll_fd = loop->wake_fd = -1;
+    loop->epoll_fd = loop->rest_fd = loop->wake_fd = -1;
     list_init(&loop->hooks);
     loop->due_end = &loop->due_calls;
     pthread_mutex_init(&loop->pool_lock, NULL);
@@ -95,12 +95,16 @@ enum err loop_create(size_t posted_max, struct loop **out) {
         loop->pool_free = &loop->pool[i];
     }
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    loop->rest_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (loop->epoll_fd < 0 || loop->wake_fd < 0) {
+    if (loop->epoll_fd < 0 || loop->rest_fd < 0 || loop->wake_fd < 0) {
         error = err_from_errno(errno);
         goto fail;
     }
-    error = watch_wake_fd(loop);
+    error = watch_wake_fd(loop, loop->epoll_fd);
+    if (error == ERR_OK) {
+        error = watch_wake_fd(loop, loop->rest_fd);
+    }
     if (error != ERR_OK) {
         goto fail;
     }
@@ -118,11 +122,11 @@ void loop_destroy(struct loop **loop) {
         return;
     }
     *loop = NULL;
-    if (gone->wake_fd >= 0) {
-        (void)close(gone->wake_fd); /* nothing to do about a failed close */
-    }
-    if (gone->epoll_fd >= 0) {
-        (void)close(gone->epoll_fd);
+    const int fds[] = {gone->wake_fd, gone->rest_fd, gone->epoll_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (fds[i] >= 0) {
+            (void)close(fds[i]); /* nothing to do about a failed close */
+        }
     }
     pthread_mutex_destroy(&gone->pool_lock);
     mem_free(gone->pool);
@@ -143,13 +147,13 @@ struct loop_timers *loop_timers_of(struct loop *loop) {
 
 /* --- turns */
 
-static int wait_events(struct loop *loop, uint64_t timeout_us) {
+static int wait_events(struct loop *loop, int epoll_fd, uint64_t timeout_us) {
     if (!loop->no_pwait2) {
         struct timespec limit = {
             .tv_sec = (time_t)(timeout_us / 1000000u),
             .tv_nsec = (long)(timeout_us % 1000000u) * 1000,
         };
-        int count = epoll_pwait2(loop->epoll_fd, loop->events, LOOP_EVENTS_MAX,
+        int count = epoll_pwait2(epoll_fd, loop->events, LOOP_EVENTS_MAX,
                                  timeout_us == UINT64_MAX ? NULL : &limit, NULL);
         if (count >= 0 || (errno != ENOSYS && errno != EPERM)) {
             return count;
@@ -158,13 +162,14 @@ static int wait_events(struct loop *loop, uint64_t timeout_us) {
     }
     uint64_t ms = timeout_us / 1000u + (timeout_us % 1000u != 0 ? 1 : 0);
     int limit_ms = timeout_us == UINT64_MAX ? -1 : ms > INT_MAX ? INT_MAX : (int)ms;
-    return epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_MAX, limit_ms);
+    return epoll_wait(epoll_fd, loop->events, LOOP_EVENTS_MAX, limit_ms);
 }
 
-/* Sleeps until something is due. A poster that finds `asleep` set writes the eventfd; one that came
- * before it was set is seen by the check of `calls` after it: no wake-up is lost. */
-static enum err wait_turn(struct loop *loop, uint64_t timeout_us) {
-    uint64_t timer_us = loop_timers_wait_us(&loop->timers, clock_mono_us());
+/* Sleeps until one of the epoll's descriptors is ready, something is due or posted; how many are
+ * ready is its result, as epoll's. A poster that finds `asleep` set writes the eventfd; one that
+ * came before it was set is seen by the check of `calls` after it: no wake-up is lost. */
+static int sleep_on(struct loop *loop, int epoll_fd, uint64_t now_us, uint64_t timeout_us) {
+    uint64_t timer_us = loop_timers_wait_us(&loop->timers, now_us);
     if (timer_us < timeout_us) {
         timeout_us = timer_us;
     }
@@ -173,9 +178,16 @@ static enum err wait_turn(struct loop *loop, uint64_t timeout_us) {
         atomic_load(&loop->stopped)) {
         timeout_us = 0;
     }
-    int count = wait_events(loop, timeout_us);
+    int count = wait_events(loop, epoll_fd, timeout_us);
     int wait_errno = errno;
     atomic_store(&loop->asleep, false);
+    errno = wait_errno;
+    return count;
+}
+
+static enum err wait_turn(struct loop *loop, uint64_t timeout_us) {
+    int count = sleep_on(loop, loop->epoll_fd, clock_mono_us(), timeout_us);
+    int wait_errno = errno;
     if (count < 0 && wait_errno != EINTR) {
         return err_from_errno(wait_errno) == ERR_NO_MEMORY ? ERR_NO_MEMORY : ERR_IO;
     }
@@ -253,18 +265,11 @@ void loop_set_rest(struct loop *loop, uint64_t rest_us) {
     loop->rest_us = rest_us;
 }
 
-/* Whoever posts meanwhile does not have to wake anybody. */
-static void rest(const struct loop *loop) {
+/* Sleeps without an eye on the sockets. What it is waked for is found by the turn that follows;
+ * a signal ends it: as good. */
+static void rest(struct loop *loop) {
     uint64_t now_us = clock_mono_us();
-    uint64_t until_us = loop->now_us + loop->rest_us;
-    uint64_t timer_us = loop_timers_wait_us(&loop->timers, now_us);
-    if (now_us >= until_us || timer_us == 0) {
-        return;
-    }
-    uint64_t rest_us = until_us - now_us < timer_us ? until_us - now_us : timer_us;
-    struct timespec time = {.tv_sec = (time_t)(rest_us / 1000000u),
-                            .tv_nsec = (long)(rest_us % 1000000u) * 1000};
-    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL); /* a signal ends it: as good */
+    (void)sleep_on(loop, loop->rest_fd, now_us, loop->rest_us - now_us % loop->rest_us);
 }
 
 enum err loop_run(struct loop *loop) {
@@ -273,7 +278,7 @@ enum err loop_run(struct loop *loop) {
         if (error != ERR_OK) {
             return error;
         }
-        if (loop->found >= LOOP_LOAD_EVENTS && !atomic_load(&loop->stopped)) {
+        if (loop->rest_us > 0 && loop->found >= LOOP_LOAD_EVENTS && loop->found < LOOP_EVENTS_MAX) {
             rest(loop);
         }
     }

@@ -22,9 +22,9 @@ void loop_destroy(struct loop **loop);
 enum err loop_run(struct loop *loop) MUST_CHECK;
 /* One turn that waits at most timeout_us; for tests. */
 enum err loop_turn(struct loop *loop, uint64_t timeout_us) MUST_CHECK;
-/* Under load, turns begin at least this far apart (0, as created: they do not), unless a timer is
- * due before: several sockets cost one wake-up. A turn that had little to do is followed at once.
- */
+/* Under load, sockets wait until the monotonic clock reaches a multiple of this (0, as created:
+ * they do not), a call is posted or a timer is due: many of them cost one wake-up. A turn that
+ * found few of them, or as many as it takes, is followed at once. */
 void loop_set_rest(struct loop *loop, uint64_t rest_us);
 void loop_stop(struct loop *loop);             /* any thread, also from a signal's callback */
 uint64_t loop_now_us(const struct loop *loop); /* clock_mono_us as of this turn */

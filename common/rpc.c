@@ -298,7 +298,7 @@ static void on_watch(enum stream_trouble trouble, uint64_t boot_id, void *user) 
 static void watch_instance(struct instance *instance) {
     char url[BUS_URL_BYTES];
     if (instance->rpc->config.watch &&
-        bus_url_derive(instance->address, BUS_URL_PUB, url) == ERR_OK) {
+        bus_url_derive(instance->address, instance->rpc->config.watch_at, url) == ERR_OK) {
         err_ignore(stream_subscriber_create(instance->rpc->loop, instance->rpc->bus, url,
                                             STREAM_TOPIC_ALL, on_beat, on_watch, instance,
                                             &instance->watch));

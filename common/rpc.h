@@ -28,6 +28,7 @@ struct rpc_config {
     /* Listens to the heartbeats that every service publishes, and gives up the connection to an
      * instance that falls silent (rpc_peer_silent). For owners without a stream of their own. */
     bool watch;
+    enum bus_url_kind watch_at; /* BUS_URL_PUB, BUS_URL_PULSE: where they are */
     /* Any may be NULL. On the loop's thread. `removed` comes after all its calls ended; the peer is
      * no longer listed then and freed afterwards. None may call rpc_destroy. */
     void (*on_peer_added)(struct rpc_peer *peer, void *user);

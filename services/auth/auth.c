@@ -140,13 +140,15 @@ static enum err start_bus(struct auth *auth, struct buf *problem) {
                                  .contexts = CALLS_PER_INSTANCE_MAX,
                                  .timeout_us = settings->timeout_us,
                                  .watch = true,
+                                 .watch_at = BUS_URL_PUB,
                                  .on_peer_state = on_storage_state,
                                  .on_peer_removed = on_storage_state,
                                  .user = auth};
     struct rpc_config routing = {.specification = settings->routing,
                                  .contexts = CALLS_PER_INSTANCE_MAX,
                                  .timeout_us = settings->timeout_us,
-                                 .watch = true};
+                                 .watch = true,
+                                 .watch_at = BUS_URL_PULSE};
     struct loop *loop = auth->service->loop;
     enum err error = bus_create(loop, &config, &auth->bus);
     if (error != ERR_OK) {

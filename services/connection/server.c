@@ -125,11 +125,11 @@ static size_t shard_count(const struct connection_settings *settings) {
         return settings->threads < SERVER_SHARDS_MAX ? (size_t)settings->threads
                                                      : SERVER_SHARDS_MAX;
     }
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    if (processors < 1) {
+    long shards = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    if (shards < 1) {
         return 1;
     }
-    return processors < SERVER_SHARDS_DEFAULT_MAX ? (size_t)processors : SERVER_SHARDS_DEFAULT_MAX;
+    return shards < SERVER_SHARDS_DEFAULT_MAX ? (size_t)shards : SERVER_SHARDS_DEFAULT_MAX;
 }
 
 static enum err start_shards(struct server *server) {

@@ -24,7 +24,9 @@ const struct conf_row connection_conf_rows[] = {
     ROW("tls_key_file", CONF_TEXT, tls_key_file, "", NULL, NULL,
         "Private key (PEM) of the certificate."),
     ROW("threads", CONF_UINT, threads, "0", "0", "64",
-        "Event loops; 0 is one per processor, at most 4."),
+        "Event loops; 0 is one for two processors, at most 4: the other services need some, too, "
+        "and "
+        "each loop sends batches of its own."),
     ROW("connections_max", CONF_UINT, connections_max, "20000", "1", "1000000",
         "Open client connections; more are refused with a reason. Lowered to what the limit of "
         "open "

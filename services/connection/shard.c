@@ -6,6 +6,7 @@
  * produced). */
 #include "services/connection/shard.h"
 
+#include "common/batch.h"
 #include "common/contract.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -16,7 +17,6 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define SHARD_REST_US 1000u /* a quarter of BATCH_BEAT_US */
 #define SHARD_POSTED_MAX 4096
 
 struct shard {
@@ -64,7 +64,7 @@ enum err shard_create(size_t index, const struct connection_settings *settings,
     shard->index = index;
     enum err error = loop_create(SHARD_POSTED_MAX, &shard->loop);
     if (error == ERR_OK) {
-        loop_set_rest(shard->loop, SHARD_REST_US);
+        loop_set_rest(shard->loop, BATCH_BEAT_US);
     }
     if (error == ERR_OK) {
         error = hub_create(shard->loop, settings, &shard->hub);

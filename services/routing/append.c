@@ -43,7 +43,7 @@
 #define CONFLICTS_POLITE 2u         /* after these, renumber first and fetch the tail later */
 #define CONFLICTS_MAX 32u
 /* Behind the beat on which connection sends: long enough for its batches to have arrived. */
-#define APPEND_PHASE_US 500u
+#define APPEND_PHASE_US 300u
 #define RETRY_US 1000u /* storage's contexts are all in use by others */
 
 struct flight {

@@ -259,6 +259,13 @@ static enum err create_bus(struct routing *routing) {
         error = stream_publisher_create(routing->loop, routing->bus, url, ENDPOINTS_MAX,
                                         &routing->publisher);
     }
+    /* auth is not to be waked for every delivery. */
+    if (error == ERR_OK) {
+        error = bus_url_derive(routing->settings->bus_listen, BUS_URL_PULSE, url);
+    }
+    if (error == ERR_OK) {
+        error = stream_publisher_create(routing->loop, routing->bus, url, 1, &routing->pulse);
+    }
     return error;
 }
 
@@ -360,6 +367,7 @@ void routing_destroy(struct routing **out) {
     loop_timer_stop(routing->loop, &routing->second);
     loop_hook_remove(routing->loop, &routing->turn_end);
     destroy_parts(routing);
+    stream_publisher_destroy(&routing->pulse);
     stream_publisher_destroy(&routing->publisher);
     bus_destroy(&routing->bus);
     arena_finish(&routing->turn);

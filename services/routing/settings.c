@@ -13,7 +13,7 @@ const struct conf_row routing_conf_rows[] = {
     BUS_CONF_ROWS(struct routing_settings),
     ROW("bus_listen", CONF_TEXT, bus_listen, "tcp://127.0.0.1:7101", NULL, NULL,
         "Base address of this instance: requests are answered here, deliveries published at the "
-        "next port."),
+        "next port, heartbeats for auth at the one after it."),
     ROW("messages_per_second", CONF_UINT, messages_per_second, "1000", "0", "1000000",
         "Messages one user may send per second on average; 0 is unlimited."),
     ROW("messages_burst", CONF_UINT, messages_burst, "2000", "1", "1000000",

@@ -18,6 +18,7 @@ struct routing {
     struct rpc *storage;
     struct bus_server *server;
     struct stream_publisher *publisher;
+    struct stream_publisher *pulse; /* heartbeats alone */
     struct arena turn;  /* replies unpacked and deliveries encoded in this turn; reset at its end */
     struct buf scratch; /* one bus message being packed; content is valid until the next packing */
     struct ops_check *storage_check; /* or NULL */

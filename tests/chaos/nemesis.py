@@ -155,7 +155,7 @@ class Nemesis:
         instance = self._choose(fault)
         self._begin(instance)
         self.since = time.monotonic()
-        for port in (7101, 7102, 7201, 7202):
+        for port in (7101, 7102, 7103, 7201, 7202):
             await self.world.network.reset_connections(instance.name, "sport", "=", f":{port}")
             await self.world.network.reset_connections(instance.name, "dport", "=", f":{port}")
 

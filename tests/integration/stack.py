@@ -65,7 +65,7 @@ class Stack:
         self.admin_invite = None
         self.numbers = dict.fromkeys(SERVICES, 0)  # the last one given
         self.names_file = Names(self.folder / "hosts") if counts is not None else None
-        self.bus_ports = {service: free_port(2) for service in SERVICES if service != "connection"}
+        self.bus_ports = {service: free_port(3) for service in SERVICES if service != "connection"}
         self.mongodb, self.database = None, None
         assert store in ("sqlite", "mongodb"), store
         if store == "mongodb":

@@ -158,7 +158,7 @@ def test_a_second_run_leaves_the_first_ones_folder_alone(tmp_path):
     line = Run(tmp_path / "var").one_line()
     assert "in use by another 'make run'" in line and "DATA=" in line, line
     gone = set(before) - {path.name for path in (tmp_path / "var").rglob("*")}
-    assert not {name for name in gone if name.endswith((".out", ".rep", ".pub", ".db"))}, gone
+    assert not {name for name in gone if name.endswith((".out", ".rep", ".pub", ".pulse", ".db"))}, gone
     assert first.stop() == 0
 
 

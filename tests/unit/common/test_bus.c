@@ -30,15 +30,16 @@
 static void urls_derive(void **state) {
     (void)state;
     static const struct {
-        const char *base, *rep, *pub;
+        const char *base, *rep, *pub, *pulse;
     } good[] = {
-        {"tcp://127.0.0.1:7101", "tcp://127.0.0.1:7101", "tcp://127.0.0.1:7102"},
-        {"tcp://[::1]:7101", "tcp://[::1]:7101", "tcp://[::1]:7102"},
-        {"tcp://0.0.0.0:1", "tcp://0.0.0.0:1", "tcp://0.0.0.0:2"},
-        {"tls+tcp://storage-0.s:65534", "tls+tcp://storage-0.s:65534",
-         "tls+tcp://storage-0.s:65535"},
-        {"ipc:///run/pipit/storage", "ipc:///run/pipit/storage.rep",
-         "ipc:///run/pipit/storage.pub"},
+        {"tcp://127.0.0.1:7101", "tcp://127.0.0.1:7101", "tcp://127.0.0.1:7102",
+         "tcp://127.0.0.1:7103"},
+        {"tcp://[::1]:7101", "tcp://[::1]:7101", "tcp://[::1]:7102", "tcp://[::1]:7103"},
+        {"tcp://0.0.0.0:1", "tcp://0.0.0.0:1", "tcp://0.0.0.0:2", "tcp://0.0.0.0:3"},
+        {"tls+tcp://storage-0.s:65533", "tls+tcp://storage-0.s:65533",
+         "tls+tcp://storage-0.s:65534", "tls+tcp://storage-0.s:65535"},
+        {"ipc:///run/pipit/storage", "ipc:///run/pipit/storage.rep", "ipc:///run/pipit/storage.pub",
+         "ipc:///run/pipit/storage.pulse"},
     };
     static const char *const bad[] = {
         "",
@@ -47,7 +48,7 @@ static void urls_derive(void **state) {
         "tcp://host:",
         "tcp://:7101",
         "tcp://h:0",
-        "tcp://h:65535",
+        "tcp://h:65534",
         "tcp://h:99999",
         "tcp://h:123456",
         "tcp://h:71x",
@@ -68,6 +69,8 @@ static void urls_derive(void **state) {
         assert_string_equal(url, good[i].rep);
         derive(good[i].base, BUS_URL_PUB, url);
         assert_string_equal(url, good[i].pub);
+        derive(good[i].base, BUS_URL_PULSE, url);
+        assert_string_equal(url, good[i].pulse);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (bus_url_derive(bad[i], BUS_URL_REP, url) != ERR_INVALID) {

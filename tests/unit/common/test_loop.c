@@ -594,14 +594,16 @@ static struct {
 static void on_resting_turn(struct loop_hook *hook) {
     (void)hook;
     uint64_t now_us = loop_now_us(loop);
-    resting.early += resting.turns > 0 && now_us - resting.last_us < resting.rest_us;
+    resting.early +=
+        resting.turns > 0 && now_us / resting.rest_us == resting.last_us / resting.rest_us;
     resting.last_us = now_us;
     if (++resting.turns == 20) {
         loop_stop(loop);
     }
 }
 
-/* How many of 20 turns began too early, with that many descriptors ready all the time. */
+/* How many of 20 turns began in the same period as the one before, with that many descriptors ready
+ * all the time. */
 static unsigned early_turns(size_t ready) {
     struct watched busy[4];
     struct loop_hook hook = {0};
@@ -621,7 +623,7 @@ static unsigned early_turns(size_t ready) {
     return resting.early;
 }
 
-static void under_load_turns_keep_apart(void **state) {
+static void under_load_turns_keep_to_a_clock(void **state) {
     (void)state;
     assert_int_equal(early_turns(4), 0);
     assert_true(early_turns(1) > 0); /* one is no load */
@@ -630,6 +632,36 @@ static void under_load_turns_keep_apart(void **state) {
 static void on_stop(struct loop_timer *timer) {
     resting.timer_late = loop_now_us(loop) - timer->due_us >= 10000000;
     loop_stop(loop);
+}
+
+static void stop_from_a_call(void *arg) {
+    (void)arg;
+    loop_stop(loop);
+}
+
+static void *post_soon(void *arg) {
+    (void)arg;
+    usleep(20000); /* the loop rests by then; if not, the test proves less and passes */
+    assert_int_equal(loop_post(loop, stop_from_a_call, NULL), ERR_OK);
+    return NULL;
+}
+
+static void a_call_ends_the_rest(void **state) {
+    (void)state;
+    struct watched busy[3];
+    for (size_t i = 0; i < 3; i++) {
+        watch_pipe(&busy[i]);
+        make_readable(&busy[i]); /* never read: ready again at once */
+    }
+    uint64_t hour_us = 3600u * 1000000ull;
+    loop_set_rest(loop, hour_us);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, post_soon, NULL), 0);
+    assert_int_equal(loop_run(loop), ERR_OK); /* else the test's time-out ends it */
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (size_t i = 0; i < 3; i++) {
+        unwatch_pipe(&busy[i]);
+    }
 }
 
 static void a_timer_ends_the_rest(void **state) {
@@ -653,7 +685,8 @@ static void a_timer_ends_the_rest(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         LOOP_TEST(descriptors_are_level_triggered),
-        LOOP_TEST(under_load_turns_keep_apart),
+        LOOP_TEST(under_load_turns_keep_to_a_clock),
+        LOOP_TEST(a_call_ends_the_rest),
         LOOP_TEST(a_timer_ends_the_rest),
         LOOP_TEST(a_removed_watch_is_not_called_in_its_turn),
         LOOP_TEST(a_watch_may_remove_itself),

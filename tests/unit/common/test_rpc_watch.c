@@ -114,6 +114,7 @@ static struct rpc *ask(const char *specification, bool watch) {
                                 .contexts = CONTEXTS,
                                 .timeout_us = timeout_us,
                                 .watch = watch,
+                                .watch_at = BUS_URL_PUB,
                                 .on_peer_state = on_state};
     assert_int_equal(rpc_create(loop, bus, &config, &rpc), ERR_OK);
     return rpc;
