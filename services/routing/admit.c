@@ -94,29 +94,21 @@ static enum reason resolve_id(struct pending *pending, char id[LIMIT_CONVERSATIO
     return REASON_OK;
 }
 
-/* Before it is with the conversation, which may be NULL. */
+/* Before it is with the conversation; NULL: that is not cached, or not known. */
 static void refuse_early(struct conversation *conversation, struct pending *pending,
                          enum reason reason, uint32_t retry_ms) {
-    if (conversation != NULL) {
-        submit_keep_turn(conversation, pending->submit);
+    if (reason_retryable(reason)) {
+        submit_keep_turn(pending, conversation);
     }
     submit_resolve(pending, &(struct submit_outcome){.reason = reason, .retry_ms = retry_ms});
-}
-
-/* Something that its session sent before was refused, and the session did not know. */
-static bool overtakes(struct conversation *conversation, const struct pending *pending) {
-    const Pipit__Submit *submit = pending->submit;
-    return submit->turn != 0 && conversation != NULL &&
-           !turns_may(&conversation->turns, submit->session, submit->turn, submit->oldest_turn,
-                      loop_now_us(pending->routing->loop));
 }
 
 /* One that is not cached is made behind the rate limit: nobody empties the cache at a higher one.
  */
 static void admit_to(struct routing *routing, const char *id, struct pending *pending) {
     struct conversation *conversation = conversation_find(routing, id);
-    if (overtakes(conversation, pending)) {
-        submit_refuse(pending, REASON_UNAVAILABLE);
+    if (submit_overtakes(pending, conversation)) {
+        refuse_early(conversation, pending, REASON_UNAVAILABLE, 0);
         return;
     }
     uint32_t wait_ms =
@@ -150,7 +142,7 @@ void admit_submit(struct pending *pending) {
         reason = resolve_id(pending, id);
     }
     if (reason != REASON_OK) {
-        submit_refuse(pending, reason);
+        refuse_early(NULL, pending, reason, 0);
         return;
     }
     admit_to(routing, id, pending);
@@ -172,6 +164,7 @@ static bool answer_repeated(struct conversation *conversation, struct pending *p
                          &outcome.seq, &outcome.ts_ms)) {
         return false;
     }
+    submit_take_turn(pending, conversation);
     submit_resolve(pending, &outcome);
     return true;
 }
@@ -281,6 +274,10 @@ enum admit_result admit_member(struct conversation *conversation, struct pending
     if (answer_repeated(conversation, pending)) {
         return ADMIT_DONE;
     }
+    if (submit_overtakes(pending, conversation)) { /* the one before it was refused here */
+        return refuse(pending, REASON_UNAVAILABLE);
+    }
+    submit_take_turn(pending, conversation);
     enum admit_result result = admit_sender(conversation, pending);
     if (result != ADMIT_QUEUE) {
         return result;

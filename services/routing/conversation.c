@@ -118,7 +118,9 @@ static bool evict_one(struct conversations *all) {
     if (node == NULL) {
         return false;
     }
-    destroy_one(all, CONTAINER_OF(node, struct conversation, idle_node));
+    struct conversation *conversation = CONTAINER_OF(node, struct conversation, idle_node);
+    submits_keep_turns(conversation->routing, &conversation->turns);
+    destroy_one(all, conversation);
     return true;
 }
 

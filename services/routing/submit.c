@@ -27,7 +27,8 @@
 struct submits {
     struct list pool;
     size_t open, pending;
-    size_t bytes; /* bodies of open batches */
+    size_t bytes;             /* bodies of open batches */
+    struct turns_rough rough; /* of all conversations */
 };
 
 enum err submits_create(struct routing *routing, struct submits **out) {
@@ -105,10 +106,50 @@ static void finish_one(struct routing *routing, struct submit_batch *batch) {
     }
 }
 
-void submit_keep_turn(struct conversation *conversation, const Pipit__Submit *submit) {
-    if (submit->turn != 0 && !turns_refused(&conversation->turns, submit->session, submit->turn,
-                                            loop_now_us(conversation->routing->loop))) {
+static struct turn turn_of(const struct pending *pending) {
+    const Pipit__Submit *submit = pending->submit;
+    return (struct turn){.id = submit->id.data,
+                         .session = submit->session,
+                         .turn = submit->turn,
+                         .oldest = submit->oldest_turn,
+                         .place = pending->place != 0 ? pending->place : submit->turn};
+}
+
+void submit_keep_turn(struct pending *pending, struct conversation *conversation) {
+    if (pending->submit->turn == 0) {
+        return;
+    }
+    struct turn turn = turn_of(pending);
+    uint64_t now_us = loop_now_us(pending->routing->loop);
+    bool kept = conversation != NULL && turns_refused(&conversation->turns, &turn, now_us);
+    if (conversation != NULL && !kept) {
         routing_limit_hit(LIMIT_HIT_REFUSED_TURNS);
+    }
+    if (!kept) {
+        turns_rough_refused(&pending->routing->submits->rough, turn.session, turn.turn, now_us);
+    }
+}
+
+void submits_keep_turns(struct routing *routing, struct turns *turns) {
+    turns_rough_take(&routing->submits->rough, turns, loop_now_us(routing->loop));
+}
+
+bool submit_overtakes(struct pending *pending, struct conversation *conversation) {
+    if (pending->submit->turn == 0) {
+        return false;
+    }
+    struct turn turn = turn_of(pending);
+    uint64_t now_us = loop_now_us(pending->routing->loop);
+    bool may = turns_rough_may(&pending->routing->submits->rough, &turn, now_us) &&
+               (conversation == NULL || turns_may(&conversation->turns, &turn, now_us));
+    pending->place = turn.place;
+    return !may;
+}
+
+void submit_take_turn(struct pending *pending, struct conversation *conversation) {
+    if (pending->submit->turn != 0 && conversation->turns.room > 0) {
+        struct turn turn = turn_of(pending);
+        turns_take(&conversation->turns, &turn);
     }
 }
 
@@ -127,7 +168,7 @@ void submit_resolve(struct pending *pending, const struct submit_outcome *how) {
     count_outcome(pending, outcome);
     if (pending->conversation != NULL) {
         if (reason_retryable(outcome->reason)) {
-            submit_keep_turn(pending->conversation, pending->submit);
+            submit_keep_turn(pending, pending->conversation);
         }
         pending->conversation->pending_count--;
         pending->conversation = NULL;

@@ -7,6 +7,7 @@
 #include "services/routing/state.h"
 
 struct conversation;
+struct turns;
 
 /* One request. Lives until its answer is sent: everything below points into its arena. */
 struct submit_batch {
@@ -30,7 +31,8 @@ struct pending {
     Pipit__SubmitResult *result;
     struct conversation *conversation; /* NULL before admission */
     uint64_t seq, ts_ms;
-    bool in_doubt; /* an append of it ended without an answer: it may be stored */
+    uint64_t place; /* among those of its session (turns.h); 0: not looked up */
+    bool in_doubt;  /* an append of it ended without an answer: it may be stored */
     bool origin_checked;
     bool target_checked; /* the three below are filled in */
     bool target_own;
@@ -58,8 +60,16 @@ void submit_receive(struct routing *routing, struct bus_request *request, const 
  * that `conflict` says who has the id. */
 void submit_resolve(struct pending *pending, const struct submit_outcome *outcome);
 void submit_refuse(struct pending *pending, enum reason reason);
-/* It is refused, and its session will send it again by itself (turns.h). */
-void submit_keep_turn(struct conversation *conversation, const Pipit__Submit *submit);
+/* It is refused, and its session will send it again by itself (turns.h): what came behind it
+ * overtakes. conversation: where it is going, its id checked; NULL: not cached, or not known. */
+void submit_keep_turn(struct pending *pending, struct conversation *conversation);
+/* The conversation leaves the cache; takes over what its turns remember. */
+void submits_keep_turns(struct routing *routing, struct turns *turns);
+/* Something that its session sent before was refused, and the session did not know: to be refused.
+ * conversation: where it is going; NULL: not cached. */
+bool submit_overtakes(struct pending *pending, struct conversation *conversation);
+/* It does not, nor does anything that came to this conversation before it wait any more. */
+void submit_take_turn(struct pending *pending, struct conversation *conversation);
 /* Counts a pending submit as waiting in a conversation; false when the total is at its limit. */
 bool submit_enter(struct pending *pending, struct conversation *conversation);
 /* After the answer was sent: the batch goes back to the pool. */
