@@ -57,6 +57,12 @@ SLOW_PACED = "5,000 a second, every fsync 2 ms slower"
 MIXED = "4,000 users log in at once and chat"
 LOGIN = "logins as fast as they go"
 SEND = "sends over REST"
+FULL = "18,000 idle connections, MQTT"
+FEW = "one to one beside 100 idle connections"
+CROWD = "one to one beside 15,000 idle connections"
+FILL = "one to one for {} s"
+EARLY = "one to one, a million stored"
+LATE = "one to one, three millions stored"
 SPREAD = "one to one, 2 connection and 2 routing instances"
 
 
@@ -73,6 +79,12 @@ def worlds():
         World(500, Step(IDLE.format("MQTT"), "idle", clients=10000, seconds=20)),
         World(500, Step(IDLE.format("WebSocket"), "idle", clients=10000, seconds=20, protocol="ws"),
               Step(STORM, "reconnect-storm", clients=10000, seconds=60)),
+        World(600, Step(FEW, "direct", clients=600, rounds=2, idle=100),
+              Step(CROWD, "direct", clients=15500, rounds=2, idle=15000), group_size=0),
+        World(500, Step(FULL, "idle", clients=18000), group_size=0),
+        # At 55,000 a second.
+        World(500, Step(FILL.format(17), "direct", seconds=17), Step(EARLY, "direct", seconds=5),
+              Step(FILL.format(30), "direct", seconds=30), Step(LATE, "direct", seconds=5), group_size=0),
         World(500, Step(SPREAD, "direct", rounds=3, doors=2), connections=2, routings=2, group_size=0),
         World(500, Step(SLOW, "direct"), Step(SLOW_PACED, "direct", rate=5000), fsync_delay_us=2000, group_size=0),
         World(4000, Step(MIXED, "mixed", clients=4000, seconds=60, links=256), group_size=0),
@@ -130,6 +142,9 @@ THRESHOLDS = (
     ("CPU a delivery against mosquitto's, QoS 1", GROUPS_1, _ratio("server_cpu_us_per_delivery"), "<=", 1, "x"),
     ("memory a connection, MQTT", IDLE.format("MQTT"), _own("pss_kib_per_connection"), "<=", 4, "KiB"),
     ("memory a connection, WebSocket", IDLE.format("WebSocket"), _own("pss_kib_per_connection"), "<=", 4, "KiB"),
+    ("CPU a message beside 15,000 connections, beside 100", CROWD, _against("server_cpu_us_per_message", FEW), "<=",
+     1.15, "x"),
+    ("CPU a message, 3 millions stored, 1 million", LATE, _against("server_cpu_us_per_message", EARLY), "<=", 1.15, "x"),
     ("the last of 10,000 is back", STORM, _own("back_ms.max"), "<=", 10000, "ms"),
     ("p99 of messages while users log in", MIXED, _own("delivery_during_logins_ms.p99"), "<=", 100, "ms"),
     ("CPU a message, 2 and 2 instances against one", SPREAD, _against("server_cpu_us_per_message", PAIRS), "<=", 1.3,

@@ -184,6 +184,17 @@ static bool read_groups(struct engine *engine) {
     return true;
 }
 
+/* The client whose account this one may use as well, when the file has no more; itself: none. */
+static uint32_t sharing(const struct engine *engine, uint32_t index, uint32_t accounts) {
+    if (engine->scenario->shares_accounts && accounts > 0) {
+        return index % accounts;
+    }
+    if (index >= engine->active && accounts > engine->active) { /* those who only listen */
+        return engine->active + (index - engine->active) % (accounts - engine->active);
+    }
+    return index;
+}
+
 static bool read_accounts(struct engine *engine) {
     const struct load_options *options = engine->options;
     FILE *file = options->accounts != NULL ? open_file(options->accounts) : NULL;
@@ -199,9 +210,10 @@ static bool read_accounts(struct engine *engine) {
             (void)snprintf(client->name, sizeof client->name, "c%u", i);
         } else if (accounts == i && fscanf(file, "%63s %1023s", client->name, client->token) == 2) {
             accounts++;
-        } else if (engine->scenario->shares_accounts && accounts > 0) {
-            memcpy(client->name, engine->clients[i % accounts].name, sizeof client->name);
-            memcpy(client->token, engine->clients[i % accounts].token, sizeof client->token);
+        } else if (sharing(engine, i, accounts) != i) {
+            const struct client *same = &engine->clients[sharing(engine, i, accounts)];
+            memcpy(client->name, same->name, sizeof client->name);
+            memcpy(client->token, same->token, sizeof client->token);
         } else {
             (void)fprintf(stderr, "%s ends before client %u\n", options->accounts, i);
             good = false;
