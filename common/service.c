@@ -15,7 +15,6 @@
 #include "common/metrics.h"
 #include "common/service_args.h"
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -249,18 +248,9 @@ _Noreturn void service_die(const char *reason) {
 
 /* --- the run */
 
-/* Before the first thread starts. A message passes a dozen threads, and whoever wakes the next one
- * has something left to do, mostly another message for the same one: let it finish, do not preempt
- * it. Refused by a sandbox: slower, nothing else. */
-static void wake_without_preempting(void) {
-    const struct sched_param none = {0};
-    (void)sched_setscheduler(0, SCHED_BATCH, &none);
-}
-
 /* Fills problem when it has something to say. */
 static enum err start(struct process *process, struct buf *problem) {
     const struct service_settings *settings = settings_of(process);
-    wake_without_preempting();
     int fd = block_signals();
     if (fd < 0) {
         return err_from_errno(errno);
