@@ -408,6 +408,7 @@ static void on_addresses(const char *const *addresses, size_t count, void *user)
 enum err rpc_create(struct loop *loop, struct bus *bus, const struct rpc_config *config,
                     struct rpc **out) {
     CONTRACT(config->contexts > 0 && config->timeout_us > 0);
+    CONTRACT(!config->watch || config->watch_at != BUS_URL_REP);
     struct rpc *rpc = mem_zalloc(1, sizeof *rpc);
     if (rpc == NULL) {
         return ERR_NO_MEMORY;

@@ -11,7 +11,7 @@ what=${1:-all}
 sanitize=${SANITIZE:-}
 results=$(mktemp -d)
 trap 'ferretdb_stop; rm -rf "$results"' EXIT
-trap 'exit 130' INT TERM
+trap 'stop_running; exit 130' INT TERM
 suffix=${sanitize:+-$sanitize}
 # shellcheck source=scripts/lib/results.sh
 . scripts/lib/results.sh

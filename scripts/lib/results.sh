@@ -36,14 +36,26 @@ count() {
 }
 
 # count_live MINUTES NAME COMMAND...: the same, for one that takes a while and says how far it is. One
-# that hangs is a failure, not a run without an end.
+# that hangs is a failure, not a run without an end: timeout gives it a process group of its own and
+# ends all of it. Ctrl-C does not reach that group, hence `running`, for stop_running.
+running=
 count_live() {
-    local minutes=$1 name=$2 status
+    local minutes=$(($1 * slow)) name=$2 status
     shift 2
-    timeout --foreground -k 30 "$((minutes * slow))m" "$@" 2>&1
+    timeout -k 30 "${minutes}m" "$@" 2>&1 &
+    running=$!
+    wait "$running"
     status=$?
-    [ "$status" -ne 124 ] || echo "-- $name did not end in $((minutes * slow)) minutes"
+    running=
+    case $status in 124 | 137) echo "-- $name did not end in $minutes minutes" ;; esac
     verdict "$name" "$status"
+}
+
+# stop_running: ends what count_live runs, and waits until it has cleared up.
+stop_running() {
+    [ -n "$running" ] || return 0
+    kill -TERM "$running" 2>/dev/null
+    wait "$running"
 }
 
 # junit_totals FIRST [SECOND]: "passed failed" of a JUnit report, and into $results/again the tests

@@ -79,9 +79,11 @@ static struct metric_gauge tls_expiry =
             "When the certificate of the client ports expires (Unix time); 0 = no TLS", NULL);
 static struct metric_gauge send_queue =
     COUNTER("pipit_send_queue_bytes", "Bytes waiting for clients that cannot take them yet", NULL);
-static struct metric_histogram loop_lag = COUNTER(
-    "pipit_loop_lag_seconds",
-    "Time one turn of an event loop worked, which is how long a ready socket may wait", NULL);
+static struct metric_histogram loop_lag =
+    COUNTER("pipit_loop_lag_seconds",
+            "Time one turn of an event loop worked, which is how long a ready socket may wait, "
+            "beside the rest of up to 5 ms under load",
+            NULL);
 
 static void register_counters(struct metric_counter *counters, size_t count) {
     for (size_t i = 0; i < count; i++) {

@@ -10,7 +10,7 @@ struct connection_settings {
     struct bus_settings bus;
     const char *ws_listen, *wss_listen, *mqtt_listen, *mqtts_listen; /* "" = off */
     const char *tls_cert_file, *tls_key_file;                        /* for wss and mqtts */
-    uint64_t threads;         /* event loops; 0 = one per CPU, at most 4 */
+    uint64_t threads;         /* event loops; 0 = one for two CPUs, at most 4 */
     uint64_t connections_max; /* of the whole process */
     uint64_t connections_per_address_max;
     uint64_t sessions_per_user_max;    /* in this process */

@@ -30,6 +30,9 @@ static void forget_old(struct turns *turns, uint64_t now_us) {
             turns->refused[i] = turns->refused[--turns->count];
         }
     }
+    if (turns->count == 0) {
+        turns_finish(turns);
+    }
 }
 
 static void forget_session(struct turns *turns, uint64_t session) {

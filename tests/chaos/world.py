@@ -317,6 +317,7 @@ class World:
         elif instance.service == "connection":
             env["PIPIT_CONNECTION_WS_LISTEN"] = f"{instance.address}:{WS_PORT}"
             env["PIPIT_CONNECTION_MQTT_LISTEN"] = f"{instance.address}:{MQTT_PORT}"
+            env["PIPIT_CONNECTION_THREADS"] = "2"  # on two processors it would be one
         return env
 
     # --- the disk

@@ -157,6 +157,7 @@ class Stack:
             env["PIPIT_CONNECTION_WS_LISTEN"] = f"127.0.0.1:{instance.ws_port}"
             env["PIPIT_CONNECTION_MQTT_LISTEN"] = f"127.0.0.1:{instance.mqtt_port}"
             env["PIPIT_CONNECTION_DRAIN"] = "3s"
+            env["PIPIT_CONNECTION_THREADS"] = "2"  # on two processors it would be one
         env.update({key: str(value) for key, value in {**self.settings, **instance.settings}.items()})
         return env
 

@@ -10,6 +10,7 @@ must be built and current); the tree is not touched. Exit status 0 only when eve
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -33,6 +34,7 @@ CHECKS = {
     "chaos": ("tests/chaos/run.py",),
 }
 CHECK_SECONDS = 300
+CLEAR_SECONDS = 15
 
 
 def planted_text(bug):
@@ -88,6 +90,16 @@ def build(bug, folder):
             (folder / f"pipit-{name}").symlink_to(BUILD / f"pipit-{name}")
 
 
+def end_group(running):
+    """Ends a check and all that it started."""
+    os.killpg(running.pid, signal.SIGTERM)  # it clears its disks away
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.wait(CLEAR_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+
+
 def check(bug, folder):
     """(caught, output)."""
     command = ["/usr/bin/python3", "-B", *CHECKS[bug.check], *bug.arguments]
@@ -100,11 +112,10 @@ def check(bug, folder):
                                    start_new_session=True)
     try:
         status = running.wait(CHECK_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(running.pid, signal.SIGTERM)  # it clears its disks away
-        time.sleep(10)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+    except BaseException as why:
+        end_group(running)
+        if not isinstance(why, subprocess.TimeoutExpired):
+            raise
         return False, f"the check did not end in {CHECK_SECONDS} s: {said.read_text(errors='replace')}"
     text = said.read_text(errors="replace")
     return status == 1 and re.search(bug.finds, text) is not None, text
@@ -141,6 +152,7 @@ def main():
     parser.add_argument("--fits", action="store_true", help="plant those, but do not run the campaign")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the check is ended, too
     wanted = bugs.STORAGE + bugs.CAMPAIGN
     if arguments.only:
         wanted = [bug for bug in wanted if bug.name == arguments.only]

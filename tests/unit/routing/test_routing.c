@@ -258,6 +258,38 @@ static void storage_may_come_and_go(void **state) {
     assert_int_equal(endpoint_result(endpoint, ref)->seq, 2);
 }
 
+static void ignore_message(const uint8_t *payload, size_t bytes, void *user) {
+    (void)payload, (void)bytes;
+    ++*(unsigned *)user;
+}
+
+static void ignore_trouble(enum stream_trouble trouble, uint64_t boot_id, void *user) {
+    (void)trouble, (void)boot_id, (void)user;
+}
+
+static bool has_pulse(void *arg) {
+    return stream_subscriber_live(arg);
+}
+
+/* What auth listens to, to know that this instance lives: no deliveries. */
+static void heartbeats_come_alone_at_the_third_address(void **state) {
+    (void)state;
+    struct stream_subscriber *pulse = NULL;
+    unsigned messages = 0;
+    char url[BUS_URL_BYTES];
+    assert_int_equal(bus_url_derive(world.address[0], BUS_URL_PULSE, url), ERR_OK);
+    assert_int_equal(stream_subscriber_create(world.loop, world.bus, url, STREAM_TOPIC_ALL,
+                                              ignore_message, ignore_trouble, &messages, &pulse),
+                     ERR_OK);
+    world_until(&world, has_pulse, pulse);
+    struct endpoint_peer *endpoint = world.endpoints[0];
+    assert_int_equal(
+        endpoint_result(endpoint, endpoint_text(endpoint, "u_ann", "c_family", NULL, "{}"))->reason,
+        REASON_OK);
+    assert_int_equal(messages, 0);
+    stream_subscriber_destroy(&pulse);
+}
+
 /* Start fails at each allocation in turn: an error each time, nothing left behind. */
 static void a_start_without_memory_fails_cleanly(void **state) {
     (void)state;
@@ -305,6 +337,7 @@ int main(void) {
         TEST(an_idle_service_drains_at_once),
         TEST(shutdown_answers_everything),
         TEST(storage_may_come_and_go),
+        TEST(heartbeats_come_alone_at_the_third_address),
         TEST(a_start_without_memory_fails_cleanly),
         TEST(bad_addresses_are_refused),
     };
