@@ -50,7 +50,8 @@ struct hub_pending *hub_pending_take(struct hub_pendings *pendings) {
     pending->ref = (uint64_t)pendings->generation << 32u | pending->request;
     pending->owner = NULL;
     pending->lane = NULL;
-    pending->in_doubt = pending->refused = false;
+    pending->turn = pending->oldest_turn = 0;
+    pending->in_doubt = pending->refused = pending->withdrawn = false;
     return pending;
 }
 
