@@ -11,6 +11,7 @@ from wire_http import Unknown
 
 ANSWERS_SECONDS = 30.0
 CONVERGE_SECONDS = 20.0
+TELL_TRIES = 5
 LISTS_AT_ONCE = 4
 
 
@@ -76,14 +77,21 @@ class Finals:
                 return
             if not told and time.monotonic() > deadline - CONVERGE_SECONDS / 2:
                 # A device that was removed and added again while nobody wrote may not know of it yet.
-                await asyncio.gather(*(device.learn_joined(view) for device, view, _ in behind),
-                                     return_exceptions=True)
+                await asyncio.gather(*(self._tell_joined(device, view) for device, view, _ in behind))
                 told = True
             for device, view, _ in behind:
                 if device.protocol == "mqtt" and device.version == 3 and not view.fetching:
                     view.fetching = True  # it is not told the seq of its own messages (decision 4)
                     device.spawn(device.catch_up(view))
             await asyncio.sleep(0.1)
+
+    async def _tell_joined(self, device, view):
+        """Its REST connection has been idle for long: the first request may find it closed."""
+        for _ in range(TELL_TRIES):
+            try:
+                return await device.learn_joined(view)
+            except Unknown:
+                await asyncio.sleep(0.5)
 
     def _behind(self, heads):
         return [(device, view, heads[view.conversation])
