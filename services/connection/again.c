@@ -6,11 +6,6 @@
  * the instance itself is back first (a restart, one dropped connection): then the flights are sent
  * to it again as they are. In between its batch only collects: nothing may overtake (lanes.c).
  *
- * A message that was refused, and waits in its session for another try (mqtt_publishing.c), is
- * known to the instance that refused it: that one lets nothing of the session overtake (routing's
- * turns). Others, and the same one after a restart, do not know. So what was sent before its
- * session knew of the refusal does not move: it is withdrawn, and comes again behind the other.
- *
  * Without any instance to go to, submits wait for HUB_AGAIN_US, so the restart of a single routing
  * process is a short delay for those who had sent; then they are told `timeout`. */
 #include "services/connection/ingress_private.h"
@@ -23,56 +18,9 @@ static void fail(struct hub *hub, struct list *pendings, struct list_node *node)
     struct hub_pending *pending = CONTAINER_OF(node, struct hub_pending, node);
     list_remove(pendings, node);
     pending->in_doubt = true;
-    hub_ingress_withdraw(hub, pending);
-}
-
-/* --- what may not move */
-
-static bool overtakes(struct hub *hub, const struct hub_pending *pending) {
-    const struct session *session = pending->turn != 0 ? session_find(hub, pending->session) : NULL;
-    return session != NULL && (session->refused_turn >= pending->oldest_turn ||
-                               session->withdrawn_turn >= pending->oldest_turn);
-}
-
-/* True when one was withdrawn. */
-static bool withdraw_from(struct hub *hub, struct list *pendings) {
-    bool found = false;
-    struct list_node *node = list_first(pendings);
-    while (node != NULL) {
-        struct list_node *next = list_next(pendings, node);
-        if (overtakes(hub, CONTAINER_OF(node, struct hub_pending, node))) {
-            fail(hub, pendings, node);
-            found = true;
-        }
-        node = next;
-    }
-    return found;
-}
-
-/* Out of the batch that collects, as well. */
-static void drop_withdrawn(struct hub_peer *peer) {
-    struct hub_ingress_peer *state = peer->ingress;
-    size_t kept = 0;
-    for (size_t i = 0; i < state->submit_count; i++) {
-        const struct hub_pending *pending =
-            hub_pending_find(&peer->hub->ingress->pendings, state->submits[i]->ref);
-        if (pending != NULL && !pending->withdrawn) {
-            state->submits[kept++] = state->submits[i];
-        }
-    }
-    state->submit_count = kept;
-}
-
-static void withdraw(struct hub_peer *peer) {
-    struct hub_ingress_peer *state = peer->ingress;
-    struct list_node *flying = list_first(&state->returned);
-    for (; flying != NULL; flying = list_next(&state->returned, flying)) {
-        struct hub_flight *flight = CONTAINER_OF(flying, struct hub_flight, node);
-        flight->withdrawn = withdraw_from(peer->hub, &flight->pendings) || flight->withdrawn;
-    }
-    if (withdraw_from(peer->hub, &state->pendings)) {
-        drop_withdrawn(peer);
-    }
+    pending->owner = NULL; /* nor may its flight take it along: it is on another list */
+    list_push_back(&hub->ingress->failed, node);
+    hub_soon(hub);
 }
 
 /* --- back to the same instance */
@@ -195,13 +143,11 @@ static void abandon(struct hub_peer *peer) {
 void hub_again_settle(struct hub_peer *peer, bool gone) {
     struct hub_ingress_peer *state = peer->ingress;
     bool waits = state->returned.count > 0 || state->batch.count > 0;
-    bool now = state->batch.flights == 0 && (gone || hub_now_us(peer->hub) >= state->again_us);
     bool back = peer->peer->up && !peer->peer->leaving && !gone;
-    if (waits && now && (back || hub_ingress_owner(peer->hub, "") != NULL)) {
-        withdraw(peer);
+    if (waits && state->batch.flights == 0 && (gone || hub_now_us(peer->hub) >= state->again_us)) {
         if (back) {
             resend(peer);
-        } else {
+        } else if (hub_ingress_owner(peer->hub, "") != NULL) {
             move_on(peer);
         }
     }

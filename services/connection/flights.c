@@ -45,7 +45,6 @@ void hub_flight_give(struct hub_flight *flight) {
         buf_shrink(&flight->bytes);
     }
     flight->peer = NULL;
-    flight->withdrawn = false;
     list_push_front(&flight->hub->ingress->idle, &flight->node);
 }
 
@@ -54,7 +53,7 @@ void hub_flight_give(struct hub_flight *flight) {
 void hub_flight_answer(struct hub *hub, struct hub_pending *pending,
                        const struct session_result *result) {
     struct session *session = session_find(hub, pending->session);
-    uint64_t request = pending->request, began_us = pending->began_us, turn = pending->turn;
+    uint64_t request = pending->request, began_us = pending->began_us;
     struct session_result told = *result;
     if (pending->in_doubt && told.reason != REASON_OK && told.reason != REASON_CONFLICT) {
         told.reason = REASON_TIMEOUT;
@@ -67,9 +66,6 @@ void hub_flight_answer(struct hub *hub, struct hub_pending *pending,
     }
     metric_observe(&hub_metrics.submit_us, loop_now_us(hub->loop) - began_us);
     session->unanswered--;
-    if (reason_retryable(told.reason) && turn > session->refused_turn) {
-        session->refused_turn = turn;
-    }
     session->ops->on_result(session, request, &told);
 }
 
@@ -217,10 +213,8 @@ static void give_up(struct hub_peer *peer, enum err error) {
                   F_UINT("messages", state->submit_count), F_ERR(error));
     }
     hub_marks_returned(peer->hub, &state->marks, false);
-    struct list_node *node = NULL;
-    while ((node = list_pop_front(&state->pendings)) != NULL) {
-        hub_ingress_withdraw(peer->hub, CONTAINER_OF(node, struct hub_pending, node));
-    }
+    move_all(&state->pendings, &peer->hub->ingress->failed);
+    hub_soon(peer->hub);
     empty_batch(state);
 }
 
@@ -254,44 +248,8 @@ void hub_flight_send(struct hub_peer *peer) {
     }
 }
 
-/* Packs it again with those submits alone that somebody still waits for. */
-static enum err repack(struct hub_flight *flight) {
-    struct hub *hub = flight->hub;
-    struct arena *arena = &hub->ingress->again;
-    Pipit__SubmitBatch *batch = NULL;
-    arena_reset(arena);
-    enum err error = ENVELOPE_UNPACK(SUBMIT_BATCH, buf_data(&flight->bytes),
-                                     buf_len(&flight->bytes), arena, &batch);
-    if (error != ERR_OK) {
-        return error;
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < batch->n_submits; i++) {
-        const struct hub_pending *pending =
-            hub_pending_find(&hub->ingress->pendings, batch->submits[i]->ref);
-        if (pending != NULL && pending->owner == flight) {
-            batch->submits[kept++] = batch->submits[i];
-        }
-    }
-    batch->n_submits = kept;
-    struct buf fresh;
-    buf_init(&fresh, hub->settings->bus.message_bytes_max);
-    error = envelope_pack(MESSAGE_SUBMIT_BATCH, &batch->base, false, &fresh);
-    if (error != ERR_OK) {
-        buf_finish(&fresh);
-        return error;
-    }
-    buf_finish(&flight->bytes);
-    flight->bytes = fresh;
-    return ERR_OK;
-}
-
 enum err hub_flight_resend(struct hub_flight *flight) {
-    enum err error = flight->withdrawn ? repack(flight) : ERR_OK;
-    if (error == ERR_OK) {
-        flight->withdrawn = false;
-        error = call(flight);
-    }
+    enum err error = call(flight);
     if (error == ERR_OK) {
         flight->peer->ingress->batch.flights++;
     }

@@ -141,17 +141,6 @@ void hub_ingress_soon(struct hub *hub) {
     }
 }
 
-void hub_ingress_withdraw(struct hub *hub, struct hub_pending *pending) {
-    struct session *session = pending->turn != 0 ? session_find(hub, pending->session) : NULL;
-    if (session != NULL && pending->turn > session->withdrawn_turn) {
-        session->withdrawn_turn = pending->turn;
-    }
-    pending->withdrawn = true;
-    pending->owner = NULL; /* nor may its flight take it along: it is on another list */
-    list_push_back(&hub->ingress->failed, &pending->node);
-    hub_soon(hub);
-}
-
 void hub_ingress_tick(struct hub *hub) {
     hub_again_tick(hub);
 }
@@ -316,9 +305,6 @@ enum err hub_ingress_submit(struct hub *hub, struct session *session,
     if (error != ERR_OK) {
         return error;
     }
-    if (submit->turn != 0 && session->withdrawn_turn >= submit->oldest_turn) {
-        return ERR_UNAVAILABLE; /* it would overtake one that is given up in this moment */
-    }
     struct hub_pending *pending = enter(hub, conversation);
     if (pending == NULL) {
         return ERR_UNAVAILABLE;
@@ -336,8 +322,6 @@ enum err hub_ingress_submit(struct hub *hub, struct session *session,
     }
     pending->session = session->id;
     pending->request = submit->request;
-    pending->turn = submit->turn;
-    pending->oldest_turn = submit->oldest_turn;
     pending->began_us = hub_now_us(hub);
     hub_sent_add(&hub->ingress->sent, submit->id, session->id);
     metric_add(&hub_metrics.submits, 1);

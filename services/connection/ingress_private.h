@@ -19,7 +19,6 @@ struct hub_flight {
     struct list marks;
     struct buf bytes; /* the request, kept until the answer: it may have to be sent again */
     uint64_t number;  /* order of sending */
-    bool withdrawn;   /* some of its submits; they are still in bytes */
 };
 struct hub_ingress_peer {
     struct batch batch; /* collecting; its flights are on their way */
@@ -55,10 +54,6 @@ struct hub_peer *hub_ingress_owner(struct hub *hub, const char *conversation);
 /* Copies a submit into the batch that collects for this instance. False: no room. */
 bool hub_ingress_collect(struct hub_peer *peer, struct hub_pending *pending,
                          const Pipit__Submit *submit);
-
-/* It fails, and its session is told so soon; what the session sends before it knows, fails, too.
- * The pending is on no list. */
-void hub_ingress_withdraw(struct hub *hub, struct hub_pending *pending);
 
 /* --- flights.c */
 struct hub_flight *hub_flight_take(struct hub *hub); /* NULL: HUB_FLIGHTS_PER_PEER_MAX, or memory */

@@ -50,8 +50,7 @@ struct hub_pending *hub_pending_take(struct hub_pendings *pendings) {
     pending->ref = (uint64_t)pendings->generation << 32u | pending->request;
     pending->owner = NULL;
     pending->lane = NULL;
-    pending->turn = pending->oldest_turn = 0;
-    pending->in_doubt = pending->refused = pending->withdrawn = false;
+    pending->in_doubt = pending->refused = false;
     return pending;
 }
 

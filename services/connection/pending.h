@@ -18,10 +18,8 @@ struct hub_pending {
     struct hub_lane *lane;
     uint64_t ref; /* 0 = free */
     uint64_t session, request, began_us;
-    uint64_t turn, oldest_turn; /* as submitted; 0: its sender copes with refusals itself */
-    bool in_doubt;              /* was sent once without an answer: it may be stored */
-    bool refused;   /* by an instance that drains: it is not stored, and goes to another one */
-    bool withdrawn; /* given up, and about to be told */
+    bool in_doubt; /* was sent once without an answer: it may be stored */
+    bool refused;  /* by an instance that drains: it is not stored, and goes to another one */
 };
 struct hub_pendings {
     struct hub_pending *blocks[HUB_PENDING_BLOCKS_MAX];

@@ -90,11 +90,9 @@ struct session {
     char device[TOKEN_DEVICE_BYTES + 32];  /* session key: token's device, or "m:" + client id */
     char token_device[TOKEN_DEVICE_BYTES]; /* did, for revocation */
     uint64_t token_issued_ms, token_expires_ms, opened_ms;
-    uint64_t expiry_second;  /* private to expiry.c */
-    uint64_t refused_turn;   /* the highest that was refused and comes again; 0: none */
-    uint64_t withdrawn_turn; /* the highest that the hub gave up, told or about to be; 0: none */
-    uint32_t unanswered;     /* submits in flight */
-    uint8_t state, step;     /* private to session.c, opening.c */
+    uint64_t expiry_second; /* private to expiry.c */
+    uint32_t unanswered;    /* submits in flight */
+    uint8_t state, step;    /* private to session.c, opening.c */
     bool exclusive, wants_backlog, new_backlog;
     bool resumed; /* known in on_opened: storage knows the device, so it was here before */
 };

@@ -160,98 +160,6 @@ static void a_refusal_of_the_second_one_is_no_refusal(void **state) {
     end(&scene);
 }
 
-/* As a session sends that repeats by itself what is refused. */
-static enum err send_turn(struct scene *scene, uint64_t turn, uint64_t oldest) {
-    uint8_t *id = scene->ids[scene->sent];
-    id_uuid7_make(clock_wall_ms(), id);
-    struct session_submit submit = {.request = scene->sent,
-                                    .conversation = "c_one",
-                                    .kind = FRAME_EVENT_MSG,
-                                    .id = id,
-                                    .turn = turn,
-                                    .oldest_turn = oldest,
-                                    .body = (const uint8_t *)"{}",
-                                    .body_bytes = 2};
-    uint32_t retry_ms = 0;
-    enum err error = session_submit(&scene->ann->session, &submit, &retry_ms);
-    scene->sent += error == ERR_OK;
-    return error;
-}
-
-/* The first is refused and will come again; the second, sent before that was known, is on its way
- * when the instance that refused dies, and a third one is collected behind it. */
-static void refuse_and_lose(struct scene *scene) {
-    struct routing_script *routing = owner_of(scene);
-    routing->refuse_with = REASON_OVERLOAD;
-    assert_int_equal(send_turn(scene, 1, 1), ERR_OK);
-    UNTIL(scene->world, scene->ann->result_count == 2);
-    assert_int_equal(scene->ann->results[1].reason, REASON_OVERLOAD);
-    routing->refuse_with = REASON_OK;
-    routing->hold_submits = true;
-    assert_int_equal(send_turn(scene, 2, 1), ERR_OK);
-    UNTIL(scene->world, routing->held_count == 1);
-    assert_int_equal(send_turn(scene, 3, 1), ERR_OK);
-    crash(routing);
-}
-
-static void check_that_none_overtook(struct scene *scene) {
-    UNTIL(scene->world, scene->ann->result_count == 4);
-    assert_int_equal(scene->ann->results[2].reason, REASON_TIMEOUT);
-    assert_true(reason_retryable(scene->ann->results[3].reason));
-    assert_int_equal(scene->one->head, 1); /* only the very first */
-    /* The session knows now; what it sends again goes through. */
-    for (uint64_t turn = 4; turn <= 6; turn++) {
-        assert_int_equal(send_turn(scene, turn, turn), ERR_OK);
-    }
-    UNTIL(scene->world, scene->ann->result_count == 7);
-    for (size_t i = 4; i < 7; i++) {
-        assert_int_equal(scene->ann->results[i].reason, REASON_OK);
-        assert_int_equal(scene->ann->results[i].seq, i - 2);
-    }
-}
-
-static void what_did_not_know_of_a_refusal_does_not_move(void **state) {
-    (void)state;
-    struct scene scene = begin(2);
-    refuse_and_lose(&scene);
-    check_that_none_overtook(&scene);
-    end(&scene);
-}
-
-static void nor_does_it_go_to_the_same_instance_again(void **state) {
-    (void)state;
-    struct scene scene = begin(1);
-    refuse_and_lose(&scene);
-    UNTIL(scene.world, !hub_has_routing(scene.world->hub));
-    scene.world->routing[0].hold_submits = false;
-    routing_open(&scene.world->routing[0]);
-    check_that_none_overtook(&scene);
-    end(&scene);
-}
-
-/* Another one of the same flight is nobody's business: it goes on. */
-static void others_of_its_flight_do_move(void **state) {
-    (void)state;
-    struct scene scene = begin(1);
-    struct routing_script *routing = owner_of(&scene);
-    routing->refuse_with = REASON_OVERLOAD;
-    assert_int_equal(send_turn(&scene, 1, 1), ERR_OK);
-    UNTIL(scene.world, scene.ann->result_count == 2);
-    routing->refuse_with = REASON_OK;
-    routing->hold_submits = true;
-    send_one(&scene); /* without a turn */
-    assert_int_equal(send_turn(&scene, 2, 1), ERR_OK);
-    send_one(&scene);
-    UNTIL(scene.world, routing->held_count > 0);
-    crash(routing);
-    UNTIL(scene.world, !hub_has_routing(scene.world->hub));
-    routing->hold_submits = false;
-    routing_open(routing);
-    UNTIL(scene.world, scene.ann->result_count == scene.sent);
-    assert_int_equal(scene.one->head, 3);
-    end(&scene);
-}
-
 /* One instance only, and it is back in a moment: clients see a delay. */
 static void the_same_instance_gets_them_again(void **state) {
     (void)state;
@@ -431,9 +339,6 @@ int main(void) {
         cmocka_unit_test(what_was_stored_is_not_stored_again),
         cmocka_unit_test(a_move_survives_lack_of_memory),
         cmocka_unit_test(a_refusal_of_the_second_one_is_no_refusal),
-        cmocka_unit_test(what_did_not_know_of_a_refusal_does_not_move),
-        cmocka_unit_test(nor_does_it_go_to_the_same_instance_again),
-        cmocka_unit_test(others_of_its_flight_do_move),
         cmocka_unit_test(the_same_instance_gets_them_again),
         cmocka_unit_test(without_any_instance_the_outcome_is_unknown),
         cmocka_unit_test(what_waited_for_too_long_moves_nowhere),
