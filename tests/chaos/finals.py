@@ -86,12 +86,17 @@ class Finals:
             await asyncio.sleep(0.1)
 
     async def _tell_joined(self, device, view):
-        """Its REST connection has been idle for long: the first request may find it closed."""
+        """An answer may be lost, or its token be over; what a last try meets belongs into the report."""
+        problem = None
         for _ in range(TELL_TRIES):
             try:
                 return await device.learn_joined(view)
-            except Unknown:
-                await asyncio.sleep(0.5)
+            except Unknown as error:
+                problem = error
+            if not view.active:
+                return  # no member any more
+            await asyncio.sleep(0.5)
+        self.campaign.problems.append(f"{device.label} cannot ask about {view.conversation}: {problem}")
 
     def _behind(self, heads):
         return [(device, view, heads[view.conversation])

@@ -50,7 +50,8 @@ class Http:
             self.reader = self.writer = None
 
     async def _exchange(self, method, path, body, token, headers):
-        if self.writer is None or self.address not in self.addresses():
+        idle_closed = self.reader is not None and self.reader.at_eof()  # by the server, while nothing was asked
+        if self.writer is None or idle_closed or self.address not in self.addresses():
             self.close()
             await self._open()
         data = b"" if body is None else json.dumps(body).encode()
