@@ -19,6 +19,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -639,45 +640,64 @@ static void stop_from_a_call(void *arg) {
     loop_stop(loop);
 }
 
-static void *post_soon(void *arg) {
+static atomic_bool turned;
+
+static void on_turned(struct loop_hook *hook) {
+    (void)hook;
+    atomic_store(&turned, true);
+}
+
+/* The main thread, which runs the loop. */
+static bool is_asleep(void) {
+    char state = '?';
+    FILE *file = fopen("/proc/self/stat", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+    (void)fclose(file);
+    return state == 'S';
+}
+
+/* After the first turn there is nothing to sleep for but the rest. */
+static void *post_into_the_rest(void *arg) {
     (void)arg;
-    usleep(20000); /* the loop rests by then; if not, the test proves less and passes */
+    while (!atomic_load(&turned) || !is_asleep()) {
+        (void)sched_yield();
+    }
     assert_int_equal(loop_post(loop, stop_from_a_call, NULL), ERR_OK);
     return NULL;
 }
 
-static void a_call_ends_the_rest(void **state) {
-    (void)state;
+/* Runs the loop with three descriptors that are ready all the time: load. */
+static void run_loaded(uint64_t rest_us) {
     struct watched busy[3];
     for (size_t i = 0; i < 3; i++) {
         watch_pipe(&busy[i]);
         make_readable(&busy[i]); /* never read: ready again at once */
     }
-    uint64_t hour_us = 3600u * 1000000ull;
-    loop_set_rest(loop, hour_us);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, post_soon, NULL), 0);
-    assert_int_equal(loop_run(loop), ERR_OK); /* else the test's time-out ends it */
-    assert_int_equal(pthread_join(thread, NULL), 0);
+    loop_set_rest(loop, rest_us);
+    assert_int_equal(loop_run(loop), ERR_OK);
     for (size_t i = 0; i < 3; i++) {
         unwatch_pipe(&busy[i]);
     }
 }
 
+static void a_call_ends_the_rest(void **state) {
+    (void)state;
+    struct loop_hook hook = {0};
+    pthread_t thread;
+    atomic_store(&turned, false);
+    loop_hook_add(loop, &hook, on_turned);
+    assert_int_equal(pthread_create(&thread, NULL, post_into_the_rest, NULL), 0);
+    run_loaded(3600u * 1000000ull); /* an hour: else the test's time-out ends it */
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    loop_hook_remove(loop, &hook);
+}
+
 static void a_timer_ends_the_rest(void **state) {
     (void)state;
-    struct watched busy[3];
-    for (size_t i = 0; i < 3; i++) {
-        watch_pipe(&busy[i]);
-        make_readable(&busy[i]); /* never read: ready again at once */
-    }
-    loop_set_rest(loop, 20000000); /* the timer would be that late */
     loop_timer_start(loop, &resting.timer, 1000, on_stop);
-    assert_int_equal(loop_run(loop), ERR_OK);
+    run_loaded(3600u * 1000000ull); /* the timer would be that late */
     assert_false(resting.timer_late);
-    for (size_t i = 0; i < 3; i++) {
-        unwatch_pipe(&busy[i]);
-    }
 }
 
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
