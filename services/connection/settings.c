@@ -25,8 +25,7 @@ const struct conf_row connection_conf_rows[] = {
         "Private key (PEM) of the certificate."),
     ROW("threads", CONF_UINT, threads, "0", "0", "64",
         "Event loops; 0 is one for two processors, at most 4: the other services need some, too, "
-        "and "
-        "each loop sends batches of its own."),
+        "and each loop sends batches of its own."),
     ROW("connections_max", CONF_UINT, connections_max, "20000", "1", "1000000",
         "Open client connections; more are refused with a reason. Lowered to what the limit of "
         "open "
